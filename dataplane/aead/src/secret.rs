@@ -1,0 +1,81 @@
+//! Secret bytes.
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+/// `N` secret bytes: on the heap, so that moving the value copies nothing, and wiped on drop.
+///
+/// There is deliberately no `Debug`, `Clone` or `Display`; a copy is made by name, with [`duplicate`].
+///
+/// [`duplicate`]: Secret::duplicate
+pub struct Secret<const N: usize>(Box<[u8; N]>);
+
+impl<const N: usize> Secret<N> {
+    /// Takes over `bytes`, and wipes the array that was passed.
+    pub fn new(mut bytes: [u8; N]) -> Self {
+        let mut secret = Self::zeroed();
+        secret.0.copy_from_slice(&bytes);
+        bytes.zeroize();
+        secret
+    }
+
+    /// Copies `bytes`; `None` when they are not exactly `N`.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != N {
+            return None;
+        }
+        let mut secret = Self::zeroed();
+        secret.0.copy_from_slice(bytes);
+        Some(secret)
+    }
+
+    /// A secret that `fill` writes in place, so that no copy of it ever exists elsewhere: the way to make
+    /// one from a random generator.
+    ///
+    /// # Errors
+    /// Whatever `fill` returns.
+    pub fn fill_with<E>(fill: impl FnOnce(&mut [u8; N]) -> Result<(), E>) -> Result<Self, E> {
+        let mut secret = Self::zeroed();
+        fill(&mut secret.0)?;
+        Ok(secret)
+    }
+
+    /// The bytes, for the moment they are needed.
+    pub fn expose(&self) -> &[u8; N] {
+        &self.0
+    }
+
+    /// A second copy, which is wiped on its own.
+    pub fn duplicate(&self) -> Self {
+        let mut secret = Self::zeroed();
+        secret.0.copy_from_slice(self.0.as_slice());
+        secret
+    }
+
+    fn zeroed() -> Self {
+        Self(Box::new([0; N]))
+    }
+}
+
+impl<const N: usize> Drop for Secret<N> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<const N: usize> zeroize::ZeroizeOnDrop for Secret<N> {}
+
+impl<const N: usize> ConstantTimeEq for Secret<N> {
+    fn ct_eq(&self, other: &Self) -> subtle::Choice {
+        self.0.as_slice().ct_eq(other.0.as_slice())
+    }
+}
+
+/// In constant time.
+impl<const N: usize> PartialEq for Secret<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+}
+
+impl<const N: usize> Eq for Secret<N> {}
