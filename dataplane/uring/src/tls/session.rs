@@ -1,0 +1,221 @@
+//! The TLS protocol over buffers, without I/O: ciphertext in, plaintext and ciphertext out.
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+};
+
+/// Most plaintext of one record, bytes (RFC 8446 §5.1).
+pub(super) const RECORD: usize = 16_384;
+
+/// What a record adds to its plaintext at most, bytes: header, content type, explicit nonce, tag, and to spare.
+pub(super) const RECORD_OVERHEAD: usize = 64;
+
+/// Which side of the protocol we are.
+enum Side {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// A TLS session and its buffers.
+pub(super) struct Session {
+    side: Side,
+    /// Ciphertext that has come in; what lies before `at` is done with.
+    pub(super) input: Vec<u8>,
+    pub(super) at: usize,
+    pub(super) output: Output,
+    /// The peer has said that it will send no more.
+    pub(super) peer_closed: bool,
+}
+
+/// Ciphertext to be sent: the first `filled` bytes of a buffer that is initialised in whole, so that it need not be
+/// cleared each time.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) buf: Vec<u8>,
+    pub(super) filled: usize,
+}
+
+impl Output {
+    fn room(&mut self, n: usize) -> &mut [u8] {
+        if self.buf.len() - self.filled < n {
+            self.buf.resize(self.filled + n, 0);
+        }
+        &mut self.buf[self.filled..]
+    }
+
+    fn sealed(&mut self, written: Result<usize, EncryptError>) -> Result<Step, rustls::Error> {
+        match written {
+            Ok(n) => {
+                self.filled += n;
+                Ok(Step::Done)
+            }
+            Err(EncryptError::EncryptExhausted) => Err(rustls::Error::EncryptError),
+            Err(EncryptError::InsufficientSize(_)) => Err(rustls::Error::General(
+                "a record is longer than it may be".into(),
+            )),
+        }
+    }
+}
+
+/// What to do once the session is at rest.
+#[derive(Copy, Clone)]
+pub(super) enum Action<'a> {
+    Read,
+    Encrypt(&'a [u8]),
+    Close,
+}
+
+/// Where the session came to rest.
+#[derive(Debug, PartialEq)]
+pub(super) enum Rest {
+    /// The sink asked to stop.
+    Stopped,
+    /// Nothing more can be done before more input comes; the action, other than reading, was not done.
+    Blocked,
+    /// The action is done; all whole records of the input have been read.
+    Done,
+}
+
+/// One step of the protocol.
+enum Step {
+    Again,
+    Stop,
+    PeerClosed,
+    Blocked,
+    Done,
+}
+
+impl From<UnbufferedServerConnection> for Session {
+    fn from(session: UnbufferedServerConnection) -> Session {
+        Session::new(Side::Server(session))
+    }
+}
+
+impl From<UnbufferedClientConnection> for Session {
+    fn from(session: UnbufferedClientConnection) -> Session {
+        Session::new(Side::Client(session))
+    }
+}
+
+impl Session {
+    fn new(side: Side) -> Session {
+        Session {
+            side,
+            input: Vec::new(),
+            at: 0,
+            output: Output::default(),
+            peer_closed: false,
+        }
+    }
+
+    pub(super) fn is_handshaking(&self) -> bool {
+        match &self.side {
+            Side::Server(s) => s.is_handshaking(),
+            Side::Client(s) => s.is_handshaking(),
+        }
+    }
+
+    /// Ciphertext not yet read: part of a record, or records behind a full sink.
+    pub(super) fn has_input(&self) -> bool {
+        self.at < self.input.len()
+    }
+
+    /// Goes on until the session rests. Plaintext goes to `sink`, which says whether it can take another record.
+    /// What is to be sent is appended to `output` (also after an error: the alert that tells the peer).
+    pub(super) fn pump(
+        &mut self,
+        action: Action<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Rest, rustls::Error> {
+        loop {
+            let input = &mut self.input[self.at..];
+            let (discard, result) = match &mut self.side {
+                Side::Server(s) => {
+                    step(s.process_tls_records(input), &mut self.output, action, sink)
+                }
+                Side::Client(s) => {
+                    step(s.process_tls_records(input), &mut self.output, action, sink)
+                }
+            };
+            self.at += discard;
+            match result? {
+                Step::Again => {}
+                Step::PeerClosed => self.peer_closed = true,
+                Step::Stop => return Ok(Rest::Stopped),
+                Step::Blocked => return Ok(Rest::Blocked),
+                Step::Done => return Ok(Rest::Done),
+            }
+        }
+    }
+}
+
+fn step<Data>(
+    status: UnbufferedStatus<'_, '_, Data>,
+    output: &mut Output,
+    action: Action<'_>,
+    sink: &mut dyn FnMut(&[u8]) -> bool,
+) -> (usize, Result<Step, rustls::Error>) {
+    let UnbufferedStatus {
+        mut discard, state, ..
+    } = status;
+    let state = match state {
+        Ok(state) => state,
+        Err(e) => return (discard, Err(e)),
+    };
+    let result = match state {
+        ConnectionState::ReadTraffic(mut traffic) => {
+            let mut more = true;
+            loop {
+                match traffic.next_record() {
+                    None => break Ok(if more { Step::Again } else { Step::Stop }),
+                    Some(Err(e)) => break Err(e),
+                    Some(Ok(record)) => {
+                        discard += record.discard;
+                        more = sink(record.payload);
+                    }
+                }
+            }
+        }
+        ConnectionState::EncodeTlsData(mut data) => {
+            let mut room = 0;
+            loop {
+                match data.encode(output.room(room)) {
+                    Ok(n) => {
+                        output.filled += n;
+                        break Ok(Step::Again);
+                    }
+                    Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) => {
+                        room = required_size
+                    }
+                    Err(EncodeError::AlreadyEncoded) => break Ok(Step::Again),
+                }
+            }
+        }
+        // It is in `output`, which is sent before anything is waited for.
+        ConnectionState::TransmitTlsData(data) => {
+            data.done();
+            Ok(Step::Again)
+        }
+        ConnectionState::PeerClosed => Ok(Step::PeerClosed),
+        ConnectionState::Closed => Ok(Step::Done),
+        ConnectionState::BlockedHandshake => Ok(Step::Blocked),
+        ConnectionState::WriteTraffic(mut traffic) => match action {
+            Action::Read => Ok(Step::Done),
+            Action::Encrypt(plain) => {
+                let records = plain.len().div_ceil(RECORD).max(1);
+                let written =
+                    traffic.encrypt(plain, output.room(plain.len() + records * RECORD_OVERHEAD));
+                output.sealed(written)
+            }
+            Action::Close => {
+                let written = traffic.queue_close_notify(output.room(RECORD_OVERHEAD));
+                output.sealed(written)
+            }
+        },
+        // Early data is never enabled, and there are no other states.
+        _ => Err(rustls::Error::General("unexpected state of TLS".into())),
+    };
+    (discard, result)
+}
