@@ -1,0 +1,104 @@
+//! Client metadata, sealed under the object's DEK into one metadata value.
+
+use sealgate_aead::{NONCE_LEN, TAG_LEN};
+
+use crate::codec::{Reader, VERSION, from_text, text_len, to_text};
+use crate::envelope::MAX_CHARS as ENVELOPE_MAX_CHARS;
+use crate::error::{DecodeError, Tampered, TooLong};
+use crate::keys::{Dek, ObjectId, Purpose};
+use crate::{ENVELOPE_NAME, METADATA_NAME};
+
+/// S3's limit for all user metadata of an object: bytes of names (without `x-amz-meta-`) and values.
+pub const S3_METADATA_LIMIT: usize = 2048;
+/// The most characters of a sealed metadata value: what the limit leaves beside the longest envelope.
+pub const MAX_CHARS: usize =
+    S3_METADATA_LIMIT - ENVELOPE_NAME.len() - ENVELOPE_MAX_CHARS - METADATA_NAME.len();
+
+const HEAD_LEN: usize = 1 + NONCE_LEN;
+
+/// Seals `pairs` of names and values into the value of `x-amz-meta-sealgate-m`; the order is kept. Names
+/// are without `x-amz-meta-`. `nonce` is random, and used for this value only.
+///
+/// # Errors
+/// [`TooLong`] when the value would have more than [`MAX_CHARS`] characters (`MetadataTooLarge`).
+pub fn seal_metadata(
+    dek: &Dek,
+    object: &ObjectId,
+    nonce: [u8; NONCE_LEN],
+    pairs: &[(&str, &[u8])],
+) -> Result<String, TooLong> {
+    let list_len: usize = pairs
+        .iter()
+        .map(|(name, value)| 4 + name.len() + value.len())
+        .sum();
+    let len = text_len(HEAD_LEN + list_len + TAG_LEN);
+    if len > MAX_CHARS {
+        return Err(TooLong {
+            what: "the sealed metadata",
+            len,
+            limit: MAX_CHARS,
+        });
+    }
+    let mut bytes = Vec::with_capacity(HEAD_LEN + list_len + TAG_LEN);
+    bytes.push(VERSION);
+    bytes.extend(nonce);
+    for field in pairs
+        .iter()
+        .flat_map(|(name, value)| [name.as_bytes(), *value])
+    {
+        // No field is longer than MAX_CHARS.
+        bytes.extend((field.len() as u16).to_be_bytes());
+        bytes.extend(field);
+    }
+    let tag =
+        dek.cipher(Purpose::Metadata, object)
+            .seal(nonce, &aad(object), &mut bytes[HEAD_LEN..]);
+    bytes.extend(tag);
+    Ok(to_text(&bytes))
+}
+
+/// Opens the value of `x-amz-meta-sealgate-m`: the pairs that were sealed, in their order.
+///
+/// # Errors
+/// [`Tampered`] for anything that was not sealed for this object.
+pub fn open_metadata(
+    dek: &Dek,
+    object: &ObjectId,
+    text: &[u8],
+) -> Result<Vec<(String, Vec<u8>)>, Tampered> {
+    let bytes = from_text(text, MAX_CHARS).map_err(|_| Tampered)?;
+    let (nonce, mut list, tag) = split(&bytes).map_err(|_| Tampered)?;
+    dek.cipher(Purpose::Metadata, object)
+        .open(nonce, &aad(object), &mut list, &tag)?;
+    decode(&list).map_err(|_| Tampered)
+}
+
+/// Associated data: a label, and the object.
+fn aad(object: &ObjectId) -> [u8; 37] {
+    let mut aad = [0; 37];
+    aad[..21].copy_from_slice(Purpose::Metadata.label());
+    aad[21..].copy_from_slice(&object.0);
+    aad
+}
+
+fn split(bytes: &[u8]) -> Result<([u8; NONCE_LEN], Vec<u8>, [u8; TAG_LEN]), DecodeError> {
+    let mut reader = Reader(bytes);
+    reader.version()?;
+    let nonce = reader.array()?;
+    let (list, tag) = reader
+        .0
+        .split_last_chunk::<TAG_LEN>()
+        .ok_or(DecodeError::Cut)?;
+    Ok((nonce, list.to_vec(), *tag))
+}
+
+fn decode(list: &[u8]) -> Result<Vec<(String, Vec<u8>)>, DecodeError> {
+    let mut reader = Reader(list);
+    let mut pairs = Vec::new();
+    while !reader.is_empty() {
+        let name =
+            String::from_utf8(reader.long_bytes()?.to_vec()).map_err(|_| DecodeError::NotText)?;
+        pairs.push((name, reader.long_bytes()?.to_vec()));
+    }
+    Ok(pairs)
+}
