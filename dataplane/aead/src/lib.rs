@@ -11,9 +11,11 @@
 //! * [`Secret`] keeps its bytes on the heap and wipes them on drop; it has no `Debug` and no `Clone`, and
 //!   compares in constant time.
 //! * AWS-LC keeps the expanded key in one heap block and wipes it when it is freed (`OPENSSL_free`
-//!   cleanses every block it gives back; `tests/wiping.rs` watches it do so).
+//!   cleanses every block it gives back).
 //! * ring does not wipe its key schedule, so this crate boxes it and wipes the box: the module `wipe`, the
 //!   only `unsafe` code here.
+//!
+//! `tests/wiping.rs` searches the memory of the process for all three.
 //!
 //! Copies that the compiler leaves in registers or on the stack while a key is being expanded are beyond
 //! the reach of a library, and are not wiped.

@@ -47,3 +47,15 @@ impl<T> Drop for WipedBox<T> {
         bytes.zeroize();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::WipedBox;
+
+    /// Only reads and derefs: what happens to the memory is watched from outside, in `tests/wiping.rs`.
+    #[test]
+    fn derefs_to_the_value() {
+        let value = WipedBox::new([5_u8; 48]);
+        assert_eq!(*value, [5; 48]);
+    }
+}

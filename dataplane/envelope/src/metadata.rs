@@ -67,9 +67,13 @@ pub fn open_metadata(
     text: &[u8],
 ) -> Result<Vec<(String, Vec<u8>)>, Tampered> {
     let bytes = from_text(text, MAX_CHARS).map_err(|_| Tampered)?;
-    let (nonce, mut list, tag) = split(&bytes).map_err(|_| Tampered)?;
+    let mut reader = Reader(&bytes);
+    reader.version().map_err(|_| Tampered)?;
+    let nonce = reader.array().map_err(|_| Tampered)?;
+    let (list, tag) = reader.0.split_last_chunk::<TAG_LEN>().ok_or(Tampered)?;
+    let mut list = list.to_vec();
     dek.cipher(Purpose::Metadata, object)
-        .open(nonce, &aad(object), &mut list, &tag)?;
+        .open(nonce, &aad(object), &mut list, tag)?;
     decode(&list).map_err(|_| Tampered)
 }
 
@@ -79,17 +83,6 @@ fn aad(object: &ObjectId) -> [u8; 37] {
     aad[..21].copy_from_slice(Purpose::Metadata.label());
     aad[21..].copy_from_slice(&object.0);
     aad
-}
-
-fn split(bytes: &[u8]) -> Result<([u8; NONCE_LEN], Vec<u8>, [u8; TAG_LEN]), DecodeError> {
-    let mut reader = Reader(bytes);
-    reader.version()?;
-    let nonce = reader.array()?;
-    let (list, tag) = reader
-        .0
-        .split_last_chunk::<TAG_LEN>()
-        .ok_or(DecodeError::Cut)?;
-    Ok((nonce, list.to_vec(), *tag))
 }
 
 fn decode(list: &[u8]) -> Result<Vec<(String, Vec<u8>)>, DecodeError> {
