@@ -100,6 +100,7 @@ def test_wrong_content_md5_keeps_the_old_object(wire, s3, bucket, prefix):
     assert read(s3, bucket, f"{prefix}object") == b"old"
 
 
+@pytest.mark.gateway
 def test_malformed_content_md5(wire, s3, bucket, prefix):
     for value in ("not base64!", "AAAA", ""):
         answer = wire.request("PUT", f"/{bucket}/{prefix}object", {"Content-MD5": value}, DATA)
@@ -120,6 +121,7 @@ def test_malformed_checksum_headers(wire, s3, bucket, prefix):
     missing(s3, bucket, f"{prefix}object")
 
 
+@pytest.mark.gateway
 @pytest.mark.parametrize("kind", ["single", "part"])
 def test_concrete_payload_hash(wire, s3, bucket, prefix, kind):
     """A concrete x-amz-content-sha256 is compared, on PutObject and on UploadPart."""
