@@ -1,0 +1,244 @@
+//! Operations on buckets: making, listing, emptying.
+
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, Method, header};
+use sealgate_s3::checksum::md5;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::route::RawKey;
+use sealgate_s3::xml::{
+    DeleteRequest, DeleteResult, ListAllMyBuckets, ListMultipartUploadsResult, ListObjectsResult,
+    LocationConstraint, ObjectToDelete,
+};
+use sealgate_uring::Connector;
+
+use super::object::bodiless;
+use super::{S3Store, headers};
+use crate::types::{
+    BackendError, BucketInfo, ListPage, ListRequest, ListedObject, UploadInfo, UploadsPage,
+    UploadsRequest,
+};
+
+impl<C: Connector> S3Store<C> {
+    /// `ListBuckets`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn list_buckets(&self) -> Result<Vec<BucketInfo>, BackendError> {
+        let mut call = self.call(Method::GET, "", None, &[]);
+        let (_, body) = self.fetch(&mut call).await?;
+        let list = ListAllMyBuckets::parse(&body)?;
+        Ok(list
+            .buckets
+            .into_iter()
+            .map(|b| BucketInfo { name: b.name, created: b.created })
+            .collect())
+    }
+
+    /// `CreateBucket`, with the client's headers and body as they are.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn create_bucket(
+        &self,
+        name: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), BackendError> {
+        let mut call = self.call(Method::PUT, name, None, &[]);
+        super::object::extend(&mut call.headers, headers);
+        call.body = body.to_vec();
+        headers::set(&mut call.headers, header::CONTENT_LENGTH, &body.len().to_string());
+        self.fetch(&mut call).await.map(|_| ())
+    }
+
+    /// `DeleteBucket`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer, `BucketNotEmpty` among them.
+    pub async fn delete_bucket(&self, name: &str) -> Result<(), BackendError> {
+        let mut call = self.call(Method::DELETE, name, None, &[]);
+        self.fetch(&mut call).await.map(|_| ())
+    }
+
+    /// `HeadBucket`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn head_bucket(&self, name: &str) -> Result<HeaderMap, BackendError> {
+        let mut call = self.call(Method::HEAD, name, None, &[]);
+        let (head, _) =
+            self.fetch(&mut call).await.map_err(|e| bodiless(e, ErrorCode::NoSuchBucket))?;
+        let mut kept = HeaderMap::new();
+        if let Some(region) = head.get("x-amz-bucket-region") {
+            kept.insert("x-amz-bucket-region", region.clone());
+        }
+        Ok(kept)
+    }
+
+    /// `GetBucketLocation`: empty for `us-east-1`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn bucket_location(&self, name: &str) -> Result<String, BackendError> {
+        let mut call = self.call(Method::GET, name, None, &[("location", "")]);
+        let (_, body) = self.fetch(&mut call).await?;
+        Ok(LocationConstraint::parse(&body)?.0)
+    }
+
+    /// `ListObjectsV2`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn list(&self, bucket: &str, request: &ListRequest) -> Result<ListPage, BackendError> {
+        let max_keys = request.max_keys.to_string();
+        let prefix = text(&request.prefix);
+        let delimiter = text(&request.delimiter);
+        let start_after = text(&request.start_after);
+        let mut query = vec![
+            ("list-type", "2"),
+            ("encoding-type", "url"),
+            ("max-keys", max_keys.as_str()),
+            ("prefix", &prefix),
+        ];
+        if !delimiter.is_empty() {
+            query.push(("delimiter", &delimiter));
+        }
+        if !start_after.is_empty() {
+            query.push(("start-after", &start_after));
+        }
+        if let Some(token) = &request.continuation {
+            query.push(("continuation-token", token));
+        }
+        if request.fetch_owner {
+            query.push(("fetch-owner", "true"));
+        }
+        let mut call = self.call(Method::GET, bucket, None, &query);
+        let (_, body) = self.fetch(&mut call).await?;
+        let list = ListObjectsResult::parse(&body)?;
+        let next = list.next_continuation_token().map(str::to_owned);
+        if list.is_truncated && next.is_none() {
+            return Err(BackendError::Protocol("a truncated listing without a token".into()));
+        }
+        Ok(ListPage {
+            next: next.filter(|_| list.is_truncated),
+            objects: list
+                .contents
+                .into_iter()
+                .map(|c| ListedObject {
+                    key: c.key,
+                    len: c.size,
+                    etag: c.etag,
+                    last_modified: c.last_modified,
+                    storage_class: c.storage_class,
+                    owner: c.owner.map(|o| (o.id, o.display_name)),
+                })
+                .collect(),
+            common_prefixes: list.common_prefixes,
+        })
+    }
+
+    /// `ListMultipartUploads`.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn list_uploads(
+        &self,
+        bucket: &str,
+        request: &UploadsRequest,
+    ) -> Result<UploadsPage, BackendError> {
+        let max_uploads = request.max_uploads.to_string();
+        let prefix = text(&request.prefix);
+        let delimiter = text(&request.delimiter);
+        let key_marker = text(&request.key_marker);
+        let mut query = vec![
+            ("uploads", ""),
+            ("encoding-type", "url"),
+            ("max-uploads", max_uploads.as_str()),
+            ("prefix", &prefix),
+        ];
+        if !delimiter.is_empty() {
+            query.push(("delimiter", &delimiter));
+        }
+        if !key_marker.is_empty() {
+            query.push(("key-marker", &key_marker));
+            query.push(("upload-id-marker", &request.upload_id_marker));
+        }
+        let mut call = self.call(Method::GET, bucket, None, &query);
+        let (_, body) = self.fetch(&mut call).await?;
+        let list = ListMultipartUploadsResult::parse(&body)?;
+        Ok(UploadsPage {
+            next: list.next.filter(|_| list.is_truncated),
+            uploads: list
+                .uploads
+                .into_iter()
+                .map(|u| UploadInfo { key: u.key, upload_id: u.upload_id, initiated: u.initiated })
+                .collect(),
+            common_prefixes: list.common_prefixes,
+        })
+    }
+
+    /// `DeleteObjects`: the outcome of each key, in order.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer to the request as a whole.
+    pub async fn delete_many(
+        &self,
+        bucket: &str,
+        keys: &[RawKey],
+    ) -> Result<Vec<Result<HeaderMap, S3Error>>, BackendError> {
+        let request = DeleteRequest {
+            objects: keys
+                .iter()
+                .map(|key| ObjectToDelete {
+                    key: Bytes::copy_from_slice(key.as_ref()),
+                    version_id: None,
+                    etag: None,
+                })
+                .collect(),
+            quiet: false,
+        };
+        let mut call = self.call(Method::POST, bucket, None, &[("delete", "")]);
+        call.body = request.to_xml();
+        call.idempotent = true;
+        let digest = STANDARD.encode(md5(&call.body));
+        headers::set(&mut call.headers, header::HeaderName::from_static("content-md5"), &digest);
+        let (_, body) = self.fetch(&mut call).await?;
+        let result = DeleteResult::parse(&body)?;
+        let mut failed: HashMap<Bytes, S3Error> = result
+            .errors
+            .into_iter()
+            .map(|e| {
+                let code = ErrorCode::from_backend(http::StatusCode::FORBIDDEN, &e.code);
+                (e.key, S3Error::with_message(code, e.message))
+            })
+            .collect();
+        let deleted: std::collections::HashSet<Bytes> =
+            result.deleted.into_iter().map(|d| d.key).collect();
+        Ok(keys
+            .iter()
+            .map(|key| match failed.remove(key.as_ref()) {
+                Some(error) => Err(error),
+                None if deleted.contains(key.as_ref()) => Ok(HeaderMap::new()),
+                // A store that is silent about a key has not said that it is gone.
+                None => Err(S3Error::new(ErrorCode::InternalError)),
+            })
+            .collect())
+    }
+}
+
+/// Keys are UTF-8 in S3.
+fn text(bytes: &Bytes) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}

@@ -1,0 +1,60 @@
+//! Reading and writing single headers.
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+use sealgate_s3::time::parse_http_date;
+
+use crate::types::{BackendError, ObjectInfo};
+
+/// Sets a header whose value is known to be printable.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The ETag without its quotes.
+pub(crate) fn etag(headers: &HeaderMap) -> Option<String> {
+    let value = text(headers, &header::ETAG)?.trim();
+    let bare = value.trim_matches('"');
+    (!bare.is_empty()).then(|| bare.to_owned())
+}
+
+/// `Content-Range: bytes first-last/total` as (first, one past last, total).
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
+    let value = text(headers, &header::CONTENT_RANGE)?.strip_prefix("bytes ")?;
+    let (range, total) = value.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last).then_some((first, last.checked_add(1)?, total.parse().ok()?))
+}
+
+/// What a store says of an object whose whole length is `len`.
+pub(crate) fn object_info(headers: HeaderMap, len: u64) -> Result<ObjectInfo, BackendError> {
+    let etag = etag(&headers)
+        .ok_or_else(|| BackendError::Protocol("the store's answer has no ETag".into()))?;
+    let last_modified = text(&headers, &header::LAST_MODIFIED)
+        .and_then(parse_http_date)
+        .map_or(0, |seconds| seconds * 1000);
+    Ok(ObjectInfo { len, etag, last_modified, headers })
+}
+
+/// The headers of an answer that concern the client: versions, expirations; never framing or checksums, which
+/// speak of the ciphertext (S3-TRAPS 5).
+pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
+    const KEPT: [&str; 6] = [
+        "x-amz-version-id",
+        "x-amz-delete-marker",
+        "x-amz-expiration",
+        "x-amz-copy-source-version-id",
+        "x-amz-request-charged",
+        "x-amz-abort-date",
+    ];
+    KEPT.iter()
+        .filter_map(|&name| Some((HeaderName::from_static(name), headers.get(name)?.clone())))
+        .collect()
+}

@@ -1,0 +1,165 @@
+//! Operations on objects.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::route::encode_key;
+use sealgate_uring::Connector;
+
+use super::{S3Body, S3Store, S3Upload, headers};
+use crate::types::{BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo};
+
+impl<C: Connector> S3Store<C> {
+    /// `HeadObject`.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchKey` where the object is missing; the store's own answer otherwise.
+    pub async fn head(
+        &self,
+        at: &Location,
+        conditions: &Conditions,
+    ) -> Result<ObjectInfo, BackendError> {
+        let mut call = self.call(Method::HEAD, &at.bucket, Some(&at.key), &[]);
+        conditions.to_headers(&mut call.headers);
+        let inbound = self.send(&mut call).await.map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
+        let head = inbound.head.headers.clone();
+        self.wire.finish(inbound);
+        let len = headers::text(&head, &header::CONTENT_LENGTH)
+            .and_then(|v| v.parse().ok())
+            .ok_or_else(|| BackendError::Protocol("HEAD without a Content-Length".into()))?;
+        headers::object_info(head, len)
+    }
+
+    /// `GetObject`, whole or one range of it: the object, the bytes that follow, and their body.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer, `InvalidRange` among them.
+    pub async fn get(
+        &self,
+        at: &Location,
+        request: &GetRequest,
+    ) -> Result<(ObjectInfo, Range<u64>, S3Body<C>), BackendError> {
+        let mut call = self.call(Method::GET, &at.bucket, Some(&at.key), &[]);
+        request.conditions.to_headers(&mut call.headers);
+        if let Some((first, end)) = request.range {
+            let range = match end {
+                Some(end) => format!("bytes={first}-{}", end.saturating_sub(1)),
+                None => format!("bytes={first}-"),
+            };
+            headers::set(&mut call.headers, header::RANGE, &range);
+        }
+        let inbound = self.send(&mut call).await?;
+        let head = inbound.head.headers.clone();
+        let length = headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+        let (range, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {
+            let (first, end, total) = headers::content_range(&head)
+                .ok_or_else(|| BackendError::Protocol("206 without a Content-Range".into()))?;
+            (first..end, total)
+        } else {
+            let len = length.ok_or_else(|| BackendError::Protocol("GET without a length".into()))?;
+            (0..len, len)
+        };
+        // A store may send more than was asked for, the whole object even, but must begin where it was told.
+        if range.start != request.range.map_or(0, |(first, _)| first) {
+            return Err(BackendError::Protocol("the store answered another range".into()));
+        }
+        let info = headers::object_info(head, len)?;
+        let body = S3Body::new(
+            Rc::clone(&self.wire),
+            Rc::clone(&self.signer),
+            inbound,
+            call,
+            info.etag.clone(),
+            range.clone(),
+        );
+        Ok((info, range, body))
+    }
+
+    /// `PutObject` of exactly `len` bytes.
+    ///
+    /// # Errors
+    ///
+    /// None yet: the connection is opened by the first write.
+    pub async fn put(
+        &self,
+        at: &Location,
+        headers: &HeaderMap,
+        conditions: &Conditions,
+        len: u64,
+    ) -> Result<S3Upload<C>, BackendError> {
+        let mut call = self.call(Method::PUT, &at.bucket, Some(&at.key), &[]);
+        extend(&mut call.headers, headers);
+        conditions.to_headers(&mut call.headers);
+        Ok(S3Upload::new(Rc::clone(&self.wire), Rc::clone(&self.signer), call, len))
+    }
+
+    /// `DeleteObject`: a missing object is a success.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn delete(
+        &self,
+        at: &Location,
+        conditions: &Conditions,
+    ) -> Result<HeaderMap, BackendError> {
+        let mut call = self.call(Method::DELETE, &at.bucket, Some(&at.key), &[]);
+        conditions.to_headers(&mut call.headers);
+        let (head, _) = self.fetch(&mut call).await?;
+        Ok(headers::answer_headers(&head))
+    }
+
+    /// `CopyObject` inside the store, with all metadata replaced: no data moves through the gateway.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer, also one inside a 200 (S3-TRAPS 12).
+    pub async fn copy(&self, request: &CopyRequest, to: &Location) -> Result<Copied, BackendError> {
+        let mut call = self.call(Method::PUT, &to.bucket, Some(&to.key), &[]);
+        call.long = true;
+        extend(&mut call.headers, &request.headers);
+        request.conditions.to_headers(&mut call.headers);
+        request.source_conditions.copy_source_to_headers(&mut call.headers);
+        let mut source = Vec::with_capacity(request.source.key.as_ref().len() + 64);
+        source.push(b'/');
+        source.extend_from_slice(request.source.bucket.as_bytes());
+        source.push(b'/');
+        encode_key(request.source.key.as_ref(), &mut source);
+        if let Ok(value) = HeaderValue::from_bytes(&source) {
+            call.headers.insert("x-amz-copy-source", value);
+        }
+        call.headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
+        headers::set(&mut call.headers, header::CONTENT_LENGTH, "0");
+        let (head, body) = self.fetch(&mut call).await?;
+        let result = sealgate_s3::xml::CopyResult::parse(&body)?;
+        Ok(Copied {
+            etag: result.etag,
+            last_modified: result.last_modified,
+            headers: headers::answer_headers(&head),
+        })
+    }
+}
+
+pub(super) fn extend(to: &mut HeaderMap, from: &HeaderMap) {
+    for (name, value) in from {
+        to.append(name.clone(), value.clone());
+    }
+}
+
+/// HEAD answers have no body to name their error: 404 means the key or bucket is missing.
+pub(super) fn bodiless(error: BackendError, missing: ErrorCode) -> BackendError {
+    match error {
+        BackendError::Answer(e) => BackendError::Answer(match e.code.status() {
+            StatusCode::NOT_FOUND => S3Error::new(missing),
+            StatusCode::FORBIDDEN => S3Error::new(ErrorCode::AccessDenied),
+            StatusCode::PRECONDITION_FAILED => S3Error::new(ErrorCode::PreconditionFailed),
+            _ => e,
+        }),
+        other => other,
+    }
+}

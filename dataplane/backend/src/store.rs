@@ -1,0 +1,259 @@
+//! One store, whichever it is.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use http::HeaderMap;
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::route::RawKey;
+use sealgate_s3::sigv4::sign::Signer;
+use sealgate_uring::{Block, Connector, Spans};
+
+use crate::fs::{FsBody, FsStore, FsUpload};
+use crate::s3::{S3Body, S3Store, S3Upload};
+use crate::types::{
+    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, GetRequest, ListPage, ListRequest,
+    Location, ObjectInfo, PartsPage, Stored, UploadsPage, UploadsRequest,
+};
+
+/// Result of an operation on a store.
+pub type Result<T> = std::result::Result<T, BackendError>;
+
+/// A store as one core sees it.
+pub enum Store<C: Connector> {
+    /// An S3 store.
+    S3(S3Store<C>),
+    /// A directory.
+    Fs(Rc<FsStore>),
+}
+
+impl<C: Connector> Clone for Store<C> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::S3(s) => Self::S3(s.clone()),
+            Self::Fs(f) => Self::Fs(Rc::clone(f)),
+        }
+    }
+}
+
+/// The body of a read.
+pub enum Body<C: Connector> {
+    /// From an S3 store.
+    S3(S3Body<C>),
+    /// From a file.
+    Fs(FsBody),
+}
+
+impl<C: Connector> Body<C> {
+    /// Reads at least one byte into `spans`; `Ok(0)` is the proper end of the range that was asked for.
+    pub async fn read(&mut self, block: Block, spans: Spans) -> (Result<usize>, Block) {
+        match self {
+            Self::S3(b) => b.read(block, spans).await,
+            Self::Fs(b) => b.read(block, spans).await,
+        }
+    }
+}
+
+/// The body of a write: exactly the declared bytes, then [`Upload::finish`]. Dropped before, nothing becomes visible.
+pub enum Upload<C: Connector> {
+    /// To an S3 store.
+    S3(Box<S3Upload<C>>),
+    /// To a file.
+    Fs(Box<FsUpload>),
+}
+
+impl<C: Connector> Upload<C> {
+    /// Writes bytes that are not the last.
+    pub async fn write(&mut self, block: Block, spans: Spans) -> (Result<()>, Block) {
+        match self {
+            Self::S3(u) => u.write(block, spans).await,
+            Self::Fs(u) => u.write(block, spans).await,
+        }
+    }
+
+    /// Writes the last bytes; the object is durable when this returns.
+    pub async fn finish(self, block: Block, spans: Spans) -> (Result<Stored>, Block) {
+        match self {
+            Self::S3(u) => u.finish(block, spans).await,
+            Self::Fs(mut u) => match u.write(block, spans).await {
+                (Ok(()), block) => (u.finish().await, block),
+                (Err(e), block) => (Err(e), block),
+            },
+        }
+    }
+}
+
+/// Hands an operation to the store there is.
+macro_rules! either {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Self::S3($store) => $call,
+            Self::Fs($store) => $call,
+        }
+    };
+}
+
+#[expect(missing_docs, reason = "each is the S3 operation of its name; see `s3` and `fs`")]
+#[expect(clippy::missing_errors_doc, reason = "each fails with what the store answers")]
+impl<C: Connector> Store<C> {
+    /// The same store as another of its users; a directory has none.
+    pub fn signed_by(&self, signer: Signer) -> Self {
+        match self {
+            Self::S3(s) => Self::S3(s.signed_by(signer)),
+            Self::Fs(f) => Self::Fs(Rc::clone(f)),
+        }
+    }
+
+    /// Smallest part that may stand before the last one, bytes; 0 for a store that does not care.
+    pub fn minimum_part(&self) -> u64 {
+        match self {
+            Self::S3(_) => 5 << 20,
+            Self::Fs(_) => 0,
+        }
+    }
+
+    pub async fn list_buckets(&self) -> Result<Vec<BucketInfo>> {
+        either!(self, s => s.list_buckets().await)
+    }
+
+    pub async fn create_bucket(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<()> {
+        either!(self, s => s.create_bucket(name, headers, body).await)
+    }
+
+    pub async fn delete_bucket(&self, name: &str) -> Result<()> {
+        either!(self, s => s.delete_bucket(name).await)
+    }
+
+    pub async fn head_bucket(&self, name: &str) -> Result<HeaderMap> {
+        either!(self, s => s.head_bucket(name).await)
+    }
+
+    pub async fn bucket_location(&self, name: &str) -> Result<String> {
+        either!(self, s => s.bucket_location(name).await)
+    }
+
+    pub async fn head(&self, at: &Location, conditions: &Conditions) -> Result<ObjectInfo> {
+        either!(self, s => s.head(at, conditions).await)
+    }
+
+    /// The object, which of its bytes follow, and those.
+    pub async fn get(
+        &self,
+        at: &Location,
+        request: &GetRequest,
+    ) -> Result<(ObjectInfo, Range<u64>, Body<C>)> {
+        Ok(match self {
+            Self::S3(s) => {
+                let (info, range, body) = s.get(at, request).await?;
+                (info, range, Body::S3(body))
+            }
+            Self::Fs(f) => {
+                let (info, range, body) = f.get(at, request).await?;
+                (info, range, Body::Fs(body))
+            }
+        })
+    }
+
+    /// Begins a `PutObject` of exactly `len` bytes.
+    pub async fn put(
+        &self,
+        at: &Location,
+        headers: &HeaderMap,
+        conditions: &Conditions,
+        len: u64,
+    ) -> Result<Upload<C>> {
+        Ok(match self {
+            Self::S3(s) => Upload::S3(Box::new(s.put(at, headers, conditions, len).await?)),
+            Self::Fs(f) => Upload::Fs(Box::new(f.put(at, headers, conditions, len).await?)),
+        })
+    }
+
+    pub async fn delete(&self, at: &Location, conditions: &Conditions) -> Result<HeaderMap> {
+        either!(self, s => s.delete(at, conditions).await)
+    }
+
+    /// `DeleteObjects`: the outcome of each key, in order.
+    pub async fn delete_many(
+        &self,
+        bucket: &str,
+        keys: &[RawKey],
+    ) -> Result<Vec<std::result::Result<HeaderMap, S3Error>>> {
+        match self {
+            Self::S3(s) => s.delete_many(bucket, keys).await,
+            Self::Fs(f) => {
+                let mut outcomes = Vec::with_capacity(keys.len());
+                for key in keys {
+                    let at = Location { bucket: bucket.to_owned(), key: key.clone() };
+                    outcomes.push(match f.delete(&at, &Conditions::default()).await {
+                        Ok(headers) => Ok(headers),
+                        Err(BackendError::Answer(e)) if e.code == ErrorCode::NoSuchBucket => {
+                            return Err(e.into());
+                        }
+                        Err(BackendError::Answer(e)) => Err(e),
+                        Err(e) => {
+                            tracing::warn!(error = %e, "delete failed");
+                            Err(S3Error::new(ErrorCode::InternalError))
+                        }
+                    });
+                }
+                Ok(outcomes)
+            }
+        }
+    }
+
+    pub async fn copy(&self, request: &CopyRequest, to: &Location) -> Result<Copied> {
+        either!(self, s => s.copy(request, to).await)
+    }
+
+    pub async fn list(&self, bucket: &str, request: &ListRequest) -> Result<ListPage> {
+        either!(self, s => s.list(bucket, request).await)
+    }
+
+    pub async fn create_upload(&self, at: &Location, headers: &HeaderMap) -> Result<String> {
+        either!(self, s => s.create_upload(at, headers).await)
+    }
+
+    /// Begins an `UploadPart` of exactly `len` bytes.
+    pub async fn put_part(
+        &self,
+        at: &Location,
+        upload_id: &str,
+        number: u16,
+        len: u64,
+    ) -> Result<Upload<C>> {
+        Ok(match self {
+            Self::S3(s) => Upload::S3(Box::new(s.put_part(at, upload_id, number, len).await?)),
+            Self::Fs(f) => Upload::Fs(Box::new(f.put_part(at, upload_id, number, len).await?)),
+        })
+    }
+
+    /// Parts after number `after`, at most `max`.
+    pub async fn list_parts(
+        &self,
+        at: &Location,
+        upload_id: &str,
+        after: u16,
+        max: usize,
+    ) -> Result<PartsPage> {
+        either!(self, s => s.list_parts(at, upload_id, after, max).await)
+    }
+
+    pub async fn abort_upload(&self, at: &Location, upload_id: &str) -> Result<()> {
+        either!(self, s => s.abort_upload(at, upload_id).await)
+    }
+
+    pub async fn complete_upload(
+        &self,
+        at: &Location,
+        upload_id: &str,
+        parts: &[CompletedPart],
+        conditions: &Conditions,
+    ) -> Result<Stored> {
+        either!(self, s => s.complete_upload(at, upload_id, parts, conditions).await)
+    }
+
+    pub async fn list_uploads(&self, bucket: &str, request: &UploadsRequest) -> Result<UploadsPage> {
+        either!(self, s => s.list_uploads(bucket, request).await)
+    }
+}

@@ -1,0 +1,251 @@
+//! The byte path of a read: store → opened in place → client, with the next read under way while the last run of
+//! chunks is written. Only authenticated bytes are ever handed on.
+
+use std::collections::VecDeque;
+
+use sealgate_backend::Body as StoreBody;
+use sealgate_backend::types::BackendError;
+use sealgate_envelope::{
+    CHUNK, Dek, ObjectId, SLOT, STREAM_HEADER, StreamContext, StreamOpener, TAG,
+};
+use sealgate_uring::{Block, Connector, Spans};
+
+use crate::failure::Failure;
+use crate::seal::slots;
+
+/// What to read of one stream: chunks `first..`, plaintext bytes of them, and which of those are wanted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Piece {
+    /// Part number of the stream's context; 0 for a single PUT.
+    pub(crate) part: u16,
+    /// The stream's header when it is known already; otherwise it comes in front of chunk 0.
+    pub(crate) header: Option<[u8; STREAM_HEADER]>,
+    /// First chunk of the stream to read.
+    pub(crate) first: u64,
+    /// Whole chunks to read.
+    pub(crate) whole: u64,
+    /// Length of the stream's last chunk, when it is read too.
+    pub(crate) last: Option<usize>,
+    /// Plaintext bytes at the front that are authenticated, but not wanted.
+    pub(crate) skip: usize,
+    /// Plaintext bytes wanted.
+    pub(crate) take: u64,
+}
+
+impl Piece {
+    /// Bytes `range` of a stream that holds `len` plaintext bytes; all of it includes its end.
+    pub(crate) fn of(
+        part: u16,
+        header: Option<[u8; STREAM_HEADER]>,
+        len: u64,
+        range: std::ops::Range<u64>,
+    ) -> Self {
+        let chunk = CHUNK as u64;
+        let chunks = len / chunk;
+        let first = range.start / chunk;
+        // A range up to the end reads the last chunk even when that is empty: it proves that the stream ends there.
+        let to_end = range.end == len || range.end > chunks * chunk;
+        let end = if to_end { chunks } else { range.end.div_ceil(chunk) };
+        Self {
+            part,
+            header,
+            first,
+            whole: end.saturating_sub(first),
+            last: to_end.then(|| (len % chunk) as usize),
+            skip: (range.start % chunk) as usize,
+            take: range.end - range.start,
+        }
+    }
+
+    /// Where the piece's bytes are within its stream.
+    pub(crate) fn cipher_range(&self) -> std::ops::Range<u64> {
+        let start = self.first * SLOT as u64 + STREAM_HEADER as u64;
+        let end = start + self.whole * SLOT as u64 + self.last.map_or(0, |n| (n + TAG) as u64);
+        if self.inline_header() { start - STREAM_HEADER as u64..end } else { start..end }
+    }
+
+    fn inline_header(&self) -> bool {
+        self.first == 0 && self.header.is_none()
+    }
+}
+
+/// One block's worth of a piece.
+struct Run {
+    header: bool,
+    first: u64,
+    whole: usize,
+    last: Option<usize>,
+    skip: usize,
+    take: usize,
+}
+
+impl Run {
+    fn len(&self) -> usize {
+        let header = if self.header { STREAM_HEADER } else { 0 };
+        header + self.whole * SLOT + self.last.map_or(0, |n| n + TAG)
+    }
+}
+
+/// Opens consecutive pieces of an object out of a store's body.
+pub(crate) struct Opener<C: Connector> {
+    body: StoreBody<C>,
+    dek: std::rc::Rc<Dek>,
+    object_id: ObjectId,
+    pieces: VecDeque<Piece>,
+    stream: Option<StreamOpener>,
+    /// Bytes of the body before the first piece that have to be passed over.
+    pass: u64,
+}
+
+impl<C: Connector> Opener<C> {
+    pub(crate) fn new(
+        body: StoreBody<C>,
+        dek: std::rc::Rc<Dek>,
+        object_id: ObjectId,
+        pieces: VecDeque<Piece>,
+        pass: u64,
+    ) -> Self {
+        Self { body, dek, object_id, pieces, stream: None, pass }
+    }
+
+    /// Nothing more to open.
+    pub(crate) fn is_done(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// What is left of the store's body: the object's trailer, after a read of everything.
+    pub(crate) fn into_rest(self) -> StoreBody<C> {
+        self.body
+    }
+
+    /// Reads and opens as much as `block` holds: the spans of the plaintext that is wanted.
+    pub(crate) async fn next(&mut self, block: Block) -> (Result<Spans, Failure>, Block) {
+        let mut block = block;
+        while self.pass > 0 {
+            let n = usize::try_from(self.pass).unwrap_or(usize::MAX).min(block.len());
+            let (read, back) = read_exact(&mut self.body, block, 0, n).await;
+            block = back;
+            if let Err(e) = read {
+                return (Err(e), block);
+            }
+            self.pass -= n as u64;
+        }
+        let Some(run) = self.plan(&block) else {
+            return (Ok(Spans::contiguous(0..0)), block);
+        };
+        match self.open(&run, block).await {
+            (Ok(base), block) => {
+                (Ok(Spans::slots(base, run.skip, run.skip + run.take, CHUNK, SLOT)), block)
+            }
+            (Err(e), block) => (Err(e), block),
+        }
+    }
+
+    /// Takes one block's worth off the first piece.
+    fn plan(&mut self, block: &Block) -> Option<Run> {
+        let piece = self.pieces.front_mut()?;
+        let room = (block.capacity() - 4096) / SLOT;
+        let whole = usize::try_from(piece.whole).unwrap_or(usize::MAX).min(room);
+        let ends = whole as u64 == piece.whole && (whole < room || piece.last == Some(0));
+        let header = piece.inline_header();
+        let last = if ends { piece.last.take() } else { None };
+        let plain = whole * CHUNK + last.unwrap_or(0);
+        let skip = piece.skip.min(plain);
+        let take = usize::try_from(piece.take).unwrap_or(usize::MAX).min(plain - skip);
+        let run = Run { header, first: piece.first, whole, last, skip, take };
+        piece.first += whole as u64;
+        piece.whole -= whole as u64;
+        piece.take -= take as u64;
+        piece.skip -= skip;
+        Some(run)
+    }
+
+    async fn open(&mut self, run: &Run, block: Block) -> (Result<usize, Failure>, Block) {
+        let mut block = block;
+        let base = if run.header { STREAM_HEADER } else { 0 };
+        let mut have = 0;
+        let mut opened = 0;
+        let want = run.len();
+        loop {
+            if have >= base
+                && self.stream.is_none()
+                && let Err(e) = self.start_stream(run, &block)
+            {
+                return (Err(e), block);
+            }
+            // Each chunk is opened as soon as it is whole, while it is still in the cache.
+            let whole = (have.saturating_sub(base) / SLOT).min(run.whole);
+            if whole > opened
+                && let Some(stream) = &self.stream
+            {
+                let slots = &mut block[base + opened * SLOT..base + whole * SLOT];
+                if let Err(e) = stream.open_slots(run.first + opened as u64, slots) {
+                    return (Err(Failure::tampered(e)), block);
+                }
+                opened = whole;
+            }
+            if have == want {
+                break;
+            }
+            let (got, back) = self.body.read(block, Spans::contiguous(have..want)).await;
+            block = back;
+            match got {
+                Ok(0) => return (Err(Failure::tampered("the object ends too early")), block),
+                Ok(n) => have += n,
+                Err(e) => return (Err(e.into()), block),
+            }
+        }
+        if let (Some(n), Some(stream)) = (run.last, &self.stream) {
+            let at = base + run.whole * SLOT;
+            let index = run.first + run.whole as u64;
+            if let Err(e) = stream.open_last(index, &mut block[at..at + n + TAG]) {
+                return (Err(Failure::tampered(e)), block);
+            }
+        }
+        if self.pieces.front().is_some_and(|p| p.whole == 0 && p.last.is_none()) {
+            self.pieces.pop_front();
+            self.stream = None;
+        }
+        (Ok(base), block)
+    }
+
+    fn start_stream(&mut self, run: &Run, block: &Block) -> Result<(), Failure> {
+        let Some(piece) = self.pieces.front() else { return Ok(()) };
+        let context = StreamContext { object_id: self.object_id, part_number: piece.part };
+        let mut header = [0; STREAM_HEADER];
+        match (&piece.header, run.header) {
+            (Some(known), _) => header = *known,
+            (None, true) => header.copy_from_slice(&block[..STREAM_HEADER]),
+            (None, false) => return Err(Failure::tampered("a stream without its header")),
+        }
+        let stream = StreamOpener::new(&self.dek, &context, &header).map_err(Failure::tampered)?;
+        self.stream = Some(stream);
+        Ok(())
+    }
+}
+
+/// Reads exactly `n` bytes to `at`.
+pub(crate) async fn read_exact<C: Connector>(
+    body: &mut StoreBody<C>,
+    block: Block,
+    at: usize,
+    n: usize,
+) -> (Result<(), Failure>, Block) {
+    let mut block = block;
+    let mut have = 0;
+    while have < n {
+        let (got, back) = body.read(block, Spans::contiguous(at + have..at + n)).await;
+        block = back;
+        match got {
+            Ok(0) => return (Err(Failure::tampered("the object ends too early")), block),
+            Ok(got) => have += got,
+            Err(e) => return (Err(BackendError::into(e)), block),
+        }
+    }
+    (Ok(()), block)
+}
+
+/// Blocks for reading `len` plaintext bytes.
+pub(crate) fn fits_one(len: u64, size: sealgate_uring::BlockSize) -> bool {
+    len <= (slots(size) * CHUNK) as u64
+}

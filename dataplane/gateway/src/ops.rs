@@ -1,0 +1,74 @@
+//! The operations, one file each.
+
+mod abort;
+mod buckets;
+mod complete;
+mod copy_object;
+mod create_upload;
+mod delete_object;
+mod delete_objects;
+mod get_object;
+mod head_object;
+mod list_objects;
+mod list_parts;
+mod list_uploads;
+mod put_object;
+mod upload_part;
+mod upload_part_copy;
+
+use sealgate_s3::route::Operation;
+use sealgate_uring::{Connector, Transport};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// Runs the operation that a request asks for.
+pub(crate) async fn dispatch<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+    body: &mut Body,
+) -> Result<Reply, Failure> {
+    use Operation as O;
+    match &rq.routed.operation {
+        O::PutObject => put_object::run(rq, client, body).await,
+        O::UploadPart => upload_part::run(rq, client, body).await,
+        O::CreateBucket => buckets::create(rq, client, body).await,
+        O::DeleteObjects => delete_objects::run(rq, client, body).await,
+        O::CompleteMultipartUpload => complete::run(rq, client, body).await,
+        _ => {
+            // No other operation has a body; one that comes all the same is verified and dropped.
+            body.document(client, MAX_IGNORED_BODY).await?;
+            bodiless(rq, client).await
+        }
+    }
+}
+
+/// Most bytes of a body that an operation has no use for.
+const MAX_IGNORED_BODY: usize = 64 << 10;
+
+async fn bodiless<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+) -> Result<Reply, Failure> {
+    use Operation as O;
+    match &rq.routed.operation {
+        O::GetObject => get_object::run(rq, client).await,
+        O::HeadObject => head_object::run(rq).await,
+        O::DeleteObject => delete_object::run(rq).await,
+        O::CopyObject => copy_object::run(rq, client).await,
+        O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,
+        O::CreateMultipartUpload => create_upload::run(rq).await,
+        O::UploadPartCopy => upload_part_copy::run(rq, client).await,
+        O::AbortMultipartUpload => abort::run(rq).await,
+        O::ListParts => list_parts::run(rq).await,
+        O::ListMultipartUploads => list_uploads::run(rq).await,
+        O::ListBuckets => buckets::list(rq).await,
+        O::DeleteBucket => buckets::delete(rq).await,
+        O::HeadBucket => buckets::head(rq).await,
+        O::GetBucketLocation => buckets::location(rq).await,
+        other => Err(other.not_implemented().into()),
+    }
+}

@@ -1,0 +1,103 @@
+//! PutObject.
+
+use http::HeaderMap;
+use sealgate_backend::Store;
+use sealgate_backend::types::{Location, Stored};
+use sealgate_envelope::law::MAX_PART_LEN;
+use sealgate_envelope::{Layout, PlainLen, StreamContext, StreamSealer, Trailer};
+use sealgate_s3::checksum::Known;
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_uring::{Connector, Transport};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::object::{
+    check_directory_headers, client_etag, new_object, seal_envelope, sealed_headers,
+    store_conditions, stored_len, system_headers,
+};
+use crate::pass;
+use crate::reply::{Reply, set_encryption, set_etag};
+use crate::request::Request;
+use crate::seal::{FromClient, Source, Tail, lease, seal_into};
+use crate::snapshot::BucketRule;
+
+pub(crate) async fn run<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+    body: &mut Body,
+) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    let len = body.len()?;
+    if len > MAX_PART_LEN {
+        return Err(S3Error::new(ErrorCode::EntityTooLarge)
+            .detail("ProposedSize", len.to_string())
+            .detail("MaxSizeAllowed", MAX_PART_LEN.to_string())
+            .into());
+    }
+    if let Store::Fs(_) = rq.store {
+        check_directory_headers(rq.headers)?;
+    }
+    let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
+    let mut source = FromClient { client, body, timeouts: rq.snapshot.timeouts };
+    if !rule.encrypt {
+        return pass::put(rq, &at, &mut source, len, &conditions).await;
+    }
+    let headers = system_headers(rq.headers)?;
+    let metadata = crate::object::client_metadata(rq.headers)?;
+    let new = NewObject { rule, at: &at, headers, metadata, len, conditions };
+    let stored = put_sealed(rq, new, &mut source).await?;
+    Ok(stored_reply(rule, &stored))
+}
+
+/// What a PUT or a copy through the gateway creates.
+pub(crate) struct NewObject<'n> {
+    pub(crate) rule: &'n BucketRule,
+    pub(crate) at: &'n Location,
+    /// System headers.
+    pub(crate) headers: HeaderMap,
+    /// The client's metadata.
+    pub(crate) metadata: Vec<(String, Vec<u8>)>,
+    pub(crate) len: u64,
+    pub(crate) conditions: Conditions,
+}
+
+/// Seals `len` bytes of `source` as one new object in the single layout.
+pub(crate) async fn put_sealed<C: Connector, S: Source>(
+    rq: &Request<'_, C>,
+    new: NewObject<'_>,
+    source: &mut S,
+) -> Result<Stored, Failure> {
+    let core = rq.core;
+    let (dek, object_id) = new_object(core);
+    let context = StreamContext { object_id, part_number: 0 };
+    let (sealer, header) = StreamSealer::new(&dek, &context, core.random.bytes());
+    let epoch = core.keyring.for_writing(&new.rule.key, new.len).await?;
+    let layout = Layout::Single { plain_len: PlainLen(new.len), header };
+    let envelope = seal_envelope(core, new.rule, &epoch, new.at, (&dek, object_id), layout)?;
+    let headers =
+        sealed_headers(core, new.rule, new.headers, &new.metadata, &dek, &envelope)?;
+    let blocks = lease(&core.pool, new.len, &rq.snapshot.timeouts).await?;
+    let upload =
+        rq.store.put(new.at, &headers, &new.conditions, stored_len(new.len)?).await?;
+    let tail = Tail::Trailer(|known: Known| {
+        Trailer::single(PlainLen(new.len), checksums(&known))
+            .map(|trailer| trailer.seal(&dek, &object_id, core.random.bytes()))
+            .map_err(|e| Failure::new(ErrorCode::EntityTooLarge, e.to_string()))
+    });
+    seal_into(source, upload, (sealer, header), new.len, tail, blocks).await
+}
+
+/// The checksums that the client proved of the plaintext, for the trailer.
+pub(crate) fn checksums(known: &Known) -> sealgate_envelope::Checksums {
+    crate::checksums::for_trailer(known)
+}
+
+pub(crate) fn stored_reply(rule: &BucketRule, stored: &Stored) -> Reply {
+    let mut reply = Reply::ok().with_all(&stored.headers);
+    set_etag(&mut reply.headers, &client_etag(&stored.etag));
+    set_encryption(&mut reply.headers, &rule.key);
+    reply
+}

@@ -1,0 +1,204 @@
+//! The byte path of a write: client → sealed in place → store, with the next read under way while the last run
+//! of chunks is written.
+
+use sealgate_backend::types::Stored;
+use sealgate_backend::Upload;
+use sealgate_envelope::{CHUNK, SLOT, STREAM_HEADER, StreamSealer, TAG, TrailerWriter};
+use sealgate_s3::checksum::Known;
+use sealgate_uring::{Block, BlockSize, Connector, Pool, Spans, Transport, join};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::snapshot::ClientTimeouts;
+
+/// Where plaintext comes from: a client's body, or an object that is copied.
+pub(crate) trait Source {
+    /// Reads at least one byte into `spans`, which hold no more than what is left.
+    fn fill(
+        &mut self,
+        block: Block,
+        spans: Spans,
+    ) -> impl Future<Output = (Result<usize, Failure>, Block)>;
+
+    /// Verifies all that can be verified once the last byte has been read. Nothing is committed before.
+    fn finish(&mut self) -> impl Future<Output = Result<Known, Failure>>;
+}
+
+/// A client's body as a source.
+pub(crate) struct FromClient<'c, T> {
+    pub(crate) client: &'c mut Client<T>,
+    pub(crate) body: &'c mut Body,
+    pub(crate) timeouts: ClientTimeouts,
+}
+
+impl<T: Transport> Source for FromClient<'_, T> {
+    async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
+        let watch = self.client.conn.watch();
+        if !watch.is_set() {
+            watch.deadline_in(self.timeouts.for_bytes(spans.len()));
+        }
+        let (got, block) = self.body.fill(self.client, block, spans).await;
+        if matches!(got, Ok(n) if n == spans.len()) {
+            self.client.conn.watch().clear();
+        }
+        (got, block)
+    }
+
+    async fn finish(&mut self) -> Result<Known, Failure> {
+        self.client.conn.watch().deadline_in(self.timeouts.for_bytes(0));
+        let known = self.body.finish(self.client).await;
+        self.client.conn.watch().clear();
+        known
+    }
+}
+
+/// What follows the stream's last chunk.
+pub(crate) enum Tail<F> {
+    /// Nothing: a part of a multipart object.
+    Part,
+    /// The object's trailer, made once the body's checksums are known.
+    Trailer(F),
+}
+
+/// The blocks that a stream of `len` plaintext bytes is moved in: two, so that one is filled while the other is
+/// written, or one that holds it all.
+pub(crate) async fn lease(
+    pool: &Pool,
+    len: u64,
+    timeouts: &ClientTimeouts,
+) -> Result<(Block, Option<Block>), Failure> {
+    let size = block_size(len);
+    if len <= (slots(size) * CHUNK) as u64 {
+        let [only] = pool.lease::<1>(size, timeouts.buffer_wait).await.map_err(|_| Failure::busy())?;
+        Ok((only, None))
+    } else {
+        let [a, b] = pool.lease::<2>(size, timeouts.buffer_wait).await.map_err(|_| Failure::busy())?;
+        Ok((a, Some(b)))
+    }
+}
+
+fn block_size(len: u64) -> BlockSize {
+    [BlockSize::Small, BlockSize::Medium]
+        .into_iter()
+        .find(|&size| len <= (slots(size) * CHUNK) as u64)
+        .unwrap_or(BlockSize::Large)
+}
+
+/// Whole slots of a block, room left for a stream header, a short last chunk's tag and a small trailer.
+pub(crate) const fn slots(size: BlockSize) -> usize {
+    (size.capacity() - 4096) / SLOT
+}
+
+/// One block's worth of a stream on its way.
+struct Run {
+    /// Where the slots begin: behind the stream's header in the first run.
+    base: usize,
+    /// Plaintext bytes this run will hold.
+    want: usize,
+    /// Plaintext bytes read so far.
+    have: usize,
+    /// Slots sealed so far.
+    sealed: usize,
+}
+
+impl Run {
+    fn end(&self) -> usize {
+        let short = self.have - self.sealed * CHUNK;
+        self.base + self.sealed * SLOT + short
+    }
+}
+
+/// Fills and seals one run. Each chunk is sealed as soon as it is whole, while it is still in the cache.
+async fn fill<S: Source>(
+    source: &mut S,
+    sealer: &mut StreamSealer,
+    run: &mut Run,
+    block: Block,
+) -> (Result<(), Failure>, Block) {
+    let mut block = block;
+    while run.have < run.want {
+        let spans = Spans::slots(run.base, run.have, run.want, CHUNK, SLOT);
+        let (got, back) = source.fill(block, spans).await;
+        block = back;
+        match got {
+            Ok(n) => run.have += n,
+            Err(e) => return (Err(e), block),
+        }
+        let whole = run.have / CHUNK;
+        if whole > run.sealed {
+            let start = run.base + run.sealed * SLOT;
+            let end = run.base + whole * SLOT;
+            sealer.seal_slots(&mut block[start..end]);
+            run.sealed = whole;
+        }
+    }
+    (Ok(()), block)
+}
+
+/// Streams `len` bytes of `source` into `upload`: stream header, chunks, then `tail`.
+///
+/// The last bytes are held back until the source has verified what the client declared of the body; on any error
+/// the upload is dropped and nothing becomes visible.
+pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(Known) -> Result<TrailerWriter, Failure>>(
+    source: &mut S,
+    mut upload: Upload<C>,
+    (mut sealer, header): (StreamSealer, [u8; STREAM_HEADER]),
+    len: u64,
+    tail: Tail<F>,
+    (first, mut spare): (Block, Option<Block>),
+) -> Result<Stored, Failure> {
+    let capacity = slots_of(&first) * CHUNK;
+    let mut left = len;
+    let mut next_run = |base: usize| {
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(capacity);
+        left -= want as u64;
+        Run { base, want, have: 0, sealed: 0 }
+    };
+    let mut block = first;
+    block[..STREAM_HEADER].copy_from_slice(&header);
+    let mut run = next_run(STREAM_HEADER);
+    let mut done = run.want as u64;
+    let (filled, back) = fill(source, &mut sealer, &mut run, block).await;
+    block = back;
+    filled?;
+    while done < len {
+        let Some(other) = spare.take() else { unreachable!("two blocks are leased for more than one run") };
+        let mut next = next_run(0);
+        done += next.want as u64;
+        let ((written, back), (filled, other)) = join(
+            upload.write(block, Spans::contiguous(0..run.end())),
+            fill(source, &mut sealer, &mut next, other),
+        )
+        .await;
+        written?;
+        filled?;
+        spare = Some(back);
+        block = other;
+        run = next;
+    }
+    let known = source.finish().await?;
+    let mut end = run.end() + TAG;
+    sealer.seal_last(&mut block[run.base + run.sealed * SLOT..end]);
+    if let Tail::Trailer(make) = tail {
+        let mut trailer = make(known)?;
+        loop {
+            let room = block.len() - end;
+            let n = trailer.fill(&mut block[end..end + room]);
+            end += n;
+            if trailer.remaining() == 0 {
+                break;
+            }
+            let (written, back) = upload.write(block, Spans::contiguous(0..end)).await;
+            block = back;
+            written?;
+            end = 0;
+        }
+    }
+    let (stored, _) = upload.finish(block, Spans::contiguous(0..end)).await;
+    Ok(stored?)
+}
+
+fn slots_of(block: &Block) -> usize {
+    (block.capacity() - 4096) / SLOT
+}
