@@ -1,0 +1,399 @@
+//! Where a request says who signed it: the `Authorization` header, or the parameters of a presigned URL.
+
+use http::{HeaderMap, header};
+
+use crate::encoding;
+use crate::error::{ErrorCode, S3Error};
+use crate::route::{Query, split_target};
+use crate::time;
+
+/// Longest region or access key that is looked at, bytes; real ones stay below 130.
+const MAX_FIELD: usize = 256;
+/// Most signed headers: a request has fewer headers than that in all.
+const MAX_SIGNED_HEADERS: usize = 256;
+/// Longest life of a presigned URL, seconds: seven days.
+pub(super) const MAX_EXPIRES: u64 = 604_800;
+
+/// The scope of a signature: `access key/date/region/s3/aws4_request`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Credential {
+    /// Access key id.
+    pub access_key: String,
+    /// `YYYYMMDD`.
+    pub date: [u8; 8],
+    /// Region, whatever the client believes it to be.
+    pub region: String,
+}
+
+/// A signature with all that it says of itself.
+#[derive(Clone)]
+pub struct Signed {
+    pub(super) credential: Credential,
+    /// `a;b;c`, as received.
+    pub(super) signed_headers: String,
+    pub(super) signature: [u8; 32],
+    /// Seconds since the epoch.
+    pub(super) time: i64,
+    /// Life of a presigned URL, seconds.
+    pub(super) expires: u64,
+    /// Session token of a presigned URL.
+    pub(super) token: Option<String>,
+}
+
+impl std::fmt::Debug for Signed {
+    /// Without signature and token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signed")
+            .field("credential", &self.credential)
+            .field("signed_headers", &self.signed_headers)
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a request is authenticated.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Not at all.
+    Anonymous,
+    /// By an `Authorization` header.
+    Header(Box<Signed>),
+    /// By the parameters of a presigned URL.
+    Presigned(Box<Signed>),
+}
+
+fn header_malformed(message: &'static str) -> S3Error {
+    S3Error::with_message(ErrorCode::AuthorizationHeaderMalformed, message)
+}
+
+fn query_malformed(message: &'static str) -> S3Error {
+    S3Error::with_message(ErrorCode::AuthorizationQueryParametersError, message)
+}
+
+fn only_sigv4() -> S3Error {
+    S3Error::with_message(
+        ErrorCode::InvalidRequest,
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+    )
+}
+
+impl Authorization {
+    /// Reads a request's authorization. `target` is the raw request-target.
+    ///
+    /// Errors: `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`, `InvalidRequest` for signature
+    /// version 2, `InvalidArgument` for two mechanisms at once, `AccessDenied` for a missing date.
+    pub fn parse(target: &[u8], headers: &HeaderMap) -> Result<Authorization, S3Error> {
+        let (_, query) = split_target(target);
+        let has = |name: &[u8]| memchr::memmem::find(query, name).is_some();
+        let presigned =
+            has(b"X-Amz-Algorithm") || has(b"X-Amz-Signature") || has(b"X-Amz-Credential");
+        // Only a query with one of these words can belong to a presigned URL; parsing decides.
+        let presigned = if presigned {
+            Self::from_query(&Query::parse(query)?)?
+        } else {
+            None
+        };
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        match (values.next(), presigned) {
+            (Some(_), Some(_)) => Err(S3Error::invalid_argument(
+                "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query string \
+                 parameter or the Authorization header should be specified",
+                "Authorization",
+                "",
+            )),
+            (Some(_), None) if values.next().is_some() => {
+                Err(header_malformed("More than one Authorization header."))
+            }
+            (Some(value), None) => {
+                let text = value
+                    .to_str()
+                    .map_err(|_| header_malformed("The authorization header is not ASCII."))?;
+                Self::from_header(text, headers)
+            }
+            (None, Some(signed)) => Ok(Self::Presigned(Box::new(signed))),
+            (None, None) => {
+                if has(b"AWSAccessKeyId=") && has(b"Signature=") {
+                    return Err(only_sigv4());
+                }
+                Ok(Self::Anonymous)
+            }
+        }
+    }
+
+    /// Access key id; `None` for anonymous requests.
+    pub fn access_key(&self) -> Option<&str> {
+        self.signed().map(|s| s.credential.access_key.as_str())
+    }
+
+    /// Scope of the signature.
+    pub fn credential(&self) -> Option<&Credential> {
+        self.signed().map(|s| &s.credential)
+    }
+
+    /// Session token of a request with these headers.
+    pub fn session_token<'a>(&'a self, headers: &'a HeaderMap) -> Option<&'a str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Presigned(s) if s.token.is_some() => s.token.as_deref(),
+            _ => headers
+                .get("x-amz-security-token")
+                .and_then(|v| v.to_str().ok()),
+        }
+    }
+
+    fn signed(&self) -> Option<&Signed> {
+        match self {
+            Self::Anonymous => None,
+            Self::Header(s) | Self::Presigned(s) => Some(s),
+        }
+    }
+
+    fn from_header(text: &str, headers: &HeaderMap) -> Result<Self, S3Error> {
+        let (scheme, fields) = text
+            .trim()
+            .split_once([' ', '\t'])
+            .unwrap_or((text.trim(), ""));
+        match scheme {
+            "AWS4-HMAC-SHA256" => {}
+            "AWS4-ECDSA-P256-SHA256" => {
+                return Err(S3Error::with_message(
+                    ErrorCode::NotImplemented,
+                    "Signature Version 4A (AWS4-ECDSA-P256-SHA256) is not implemented.",
+                ));
+            }
+            "AWS" => return Err(only_sigv4()),
+            _ => {
+                return Err(S3Error::invalid_argument(
+                    "Unsupported Authorization Type",
+                    "Authorization",
+                    scheme,
+                ));
+            }
+        }
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in fields.split(',') {
+            let (name, value) = field.trim().split_once('=').unwrap_or((field.trim(), ""));
+            let slot = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => {
+                    return Err(header_malformed(
+                        "The authorization header is malformed; it has an unknown field.",
+                    ));
+                }
+            };
+            if slot.replace(value).is_some() {
+                return Err(header_malformed(
+                    "The authorization header is malformed; it names a field twice.",
+                ));
+            }
+        }
+        let credential = credential.ok_or_else(|| {
+            header_malformed("The authorization header is malformed; missing Credential.")
+        })?;
+        let signed_headers = signed_headers.ok_or_else(|| {
+            header_malformed("The authorization header is malformed; missing SignedHeaders.")
+        })?;
+        let signature = signature
+            .and_then(|s| encoding::hex32(s.as_bytes()))
+            .ok_or_else(|| {
+                header_malformed(
+                    "The authorization header is malformed; Signature is missing or invalid.",
+                )
+            })?;
+        let credential = Credential::parse(credential).map_err(header_malformed)?;
+        check_signed_headers(signed_headers).map_err(header_malformed)?;
+        let time = request_time(headers)?;
+        if time::amz_date(time)[..8] != credential.date {
+            return Err(header_malformed(
+                "The authorization header is malformed; the date of the Credential is not that of the request.",
+            ));
+        }
+        let signed_headers = signed_headers.to_owned();
+        Ok(Self::Header(Box::new(Signed {
+            credential,
+            signed_headers,
+            signature,
+            time,
+            expires: 0,
+            token: None,
+        })))
+    }
+
+    fn from_query(query: &Query) -> Result<Option<Signed>, S3Error> {
+        const NAMES: [&str; 6] = [
+            "X-Amz-Algorithm",
+            "X-Amz-Credential",
+            "X-Amz-Signature",
+            "X-Amz-Date",
+            "X-Amz-SignedHeaders",
+            "X-Amz-Expires",
+        ];
+        let [
+            algorithm,
+            credential,
+            signature,
+            date,
+            signed_headers,
+            expires,
+        ] = NAMES.map(|n| query.get(n));
+        if algorithm.is_none() && credential.is_none() && signature.is_none() {
+            return Ok(None);
+        }
+        let (
+            Some(algorithm),
+            Some(credential),
+            Some(signature),
+            Some(date),
+            Some(signed_headers),
+            Some(expires),
+        ) = (
+            algorithm,
+            credential,
+            signature,
+            date,
+            signed_headers,
+            expires,
+        )
+        else {
+            return Err(query_malformed(
+                "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, \
+                 X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+            ));
+        };
+        if NAMES
+            .iter()
+            .any(|n| query.iter().filter(|(name, _)| name == n).count() > 1)
+        {
+            return Err(query_malformed(
+                "An authorization query parameter is given twice.",
+            ));
+        }
+        if algorithm != "AWS4-HMAC-SHA256" {
+            return Err(query_malformed(
+                "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"",
+            ));
+        }
+        let credential = Credential::parse(credential).map_err(query_malformed)?;
+        check_signed_headers(signed_headers).map_err(query_malformed)?;
+        let time = time::parse_amz_date(date.as_bytes()).ok_or_else(|| {
+            query_malformed(
+                "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
+            )
+        })?;
+        if date.as_bytes()[..8] != credential.date {
+            return Err(query_malformed(
+                "Invalid credential date. This date is not the same as X-Amz-Date.",
+            ));
+        }
+        if expires.starts_with('-') {
+            return Err(query_malformed("X-Amz-Expires must be non-negative"));
+        }
+        let digits = !expires.is_empty() && expires.bytes().all(|b| b.is_ascii_digit());
+        if !digits {
+            return Err(query_malformed("X-Amz-Expires should be a number"));
+        }
+        let expires = expires.parse().unwrap_or(u64::MAX);
+        if expires > MAX_EXPIRES {
+            return Err(query_malformed(
+                "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less \
+                 than 604800 seconds",
+            ));
+        }
+        if expires == 0 {
+            return Err(query_malformed("X-Amz-Expires must be at least 1 second"));
+        }
+        let signature = encoding::hex32(signature.as_bytes())
+            .ok_or_else(|| S3Error::new(ErrorCode::SignatureDoesNotMatch))?;
+        Ok(Some(Signed {
+            credential,
+            signed_headers: signed_headers.to_owned(),
+            signature,
+            time,
+            expires,
+            token: query.get("X-Amz-Security-Token").map(str::to_owned),
+        }))
+    }
+}
+
+impl Credential {
+    /// Parses `access key/date/region/s3/aws4_request`. An access key may itself hold slashes.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const FORM: &str = "The Credential is malformed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
+        let mut fields = text.rsplitn(5, '/');
+        let mut next = || fields.next().ok_or(FORM);
+        let (terminator, service, region, date, access_key) =
+            (next()?, next()?, next()?, next()?, next()?);
+        if terminator != "aws4_request" {
+            return Err(
+                "The Credential is malformed; incorrect terminal. This endpoint uses \"aws4_request\".",
+            );
+        }
+        if service != "s3" {
+            return Err(
+                "The Credential is malformed; incorrect service. This endpoint belongs to \"s3\".",
+            );
+        }
+        let date: [u8; 8] = date.as_bytes().try_into().map_err(|_| FORM)?;
+        let sizes = access_key.len() <= MAX_FIELD && region.len() <= MAX_FIELD;
+        if access_key.is_empty()
+            || region.is_empty()
+            || !sizes
+            || !date.iter().all(u8::is_ascii_digit)
+        {
+            return Err(FORM);
+        }
+        Ok(Self {
+            access_key: access_key.to_owned(),
+            date,
+            region: region.to_owned(),
+        })
+    }
+}
+
+/// Signed headers must be lower case, sorted, each once (a second time would let one header stand for two), and hold
+/// `host`.
+fn check_signed_headers(list: &str) -> Result<(), &'static str> {
+    let mut last = "";
+    let mut count = 0;
+    let mut host = false;
+    for name in list.split(';') {
+        count += 1;
+        if name <= last
+            || count > MAX_SIGNED_HEADERS
+            || name.bytes().any(|b| b.is_ascii_uppercase())
+        {
+            return Err("SignedHeaders must be lower case, sorted and without repetition.");
+        }
+        host |= name == "host";
+        last = name;
+    }
+    if host {
+        Ok(())
+    } else {
+        Err("SignedHeaders must include host.")
+    }
+}
+
+/// `x-amz-date`, or `Date` where that is missing.
+fn request_time(headers: &HeaderMap) -> Result<i64, S3Error> {
+    let invalid = || {
+        S3Error::with_message(
+            ErrorCode::AccessDenied,
+            "AWS authentication requires a valid Date or x-amz-date header",
+        )
+    };
+    if let Some(value) = headers.get("x-amz-date") {
+        let text = value.to_str().map_err(|_| invalid())?.trim();
+        return time::parse_amz_date(text.as_bytes())
+            .or_else(|| time::parse_http_date(text))
+            .ok_or_else(invalid);
+    }
+    let value = headers.get(header::DATE).ok_or_else(invalid)?;
+    value
+        .to_str()
+        .ok()
+        .and_then(time::parse_http_date)
+        .ok_or_else(invalid)
+}

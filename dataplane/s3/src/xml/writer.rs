@@ -1,0 +1,112 @@
+//! Writing documents.
+
+/// Builds one document, without indentation, as S3 does.
+#[derive(Debug)]
+pub struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// A document that begins with the XML declaration.
+    pub fn document() -> Self {
+        let mut out = Vec::with_capacity(512);
+        out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        Self { out }
+    }
+
+    /// A document without the XML declaration, for when that was sent before.
+    pub fn fragment() -> Self {
+        Self {
+            out: Vec::with_capacity(512),
+        }
+    }
+
+    /// Opens the root element, with S3's namespace.
+    pub fn root(&mut self, name: &str) {
+        self.out.push(b'<');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b" xmlns=\"");
+        self.out.extend_from_slice(super::NAMESPACE.as_bytes());
+        self.out.extend_from_slice(b"\">");
+    }
+
+    /// Opens an element.
+    pub fn open(&mut self, name: &str) {
+        self.out.push(b'<');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'>');
+    }
+
+    /// Closes an element.
+    pub fn close(&mut self, name: &str) {
+        self.out.extend_from_slice(b"</");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(b'>');
+    }
+
+    /// Text inside the element that is open.
+    pub fn raw_text(&mut self, text: &str) {
+        escape(text, &mut self.out);
+    }
+
+    /// An element that holds text.
+    pub fn text(&mut self, name: &str, text: &str) {
+        self.open(name);
+        escape(text, &mut self.out);
+        self.close(name);
+    }
+
+    /// An element that holds a number.
+    pub fn number(&mut self, name: &str, n: u64) {
+        self.text(name, &n.to_string());
+    }
+
+    /// An element that holds `true` or `false`.
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        self.text(name, if value { "true" } else { "false" });
+    }
+
+    /// An element that holds an ETag, which is quoted.
+    pub fn etag(&mut self, name: &str, etag: &str) {
+        self.open(name);
+        self.out.extend_from_slice(b"&quot;");
+        escape(etag, &mut self.out);
+        self.out.extend_from_slice(b"&quot;");
+        self.close(name);
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// The document.
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+}
+
+/// Escapes text. Control characters become numeric references, as S3 writes them, so that keys survive; the reader of
+/// an XML 1.0 document would otherwise also turn a carriage return into a line feed.
+fn escape(text: &str, out: &mut Vec<u8>) {
+    let mut buffer = [0; 4];
+    for c in text.chars() {
+        match c {
+            '&' => out.extend_from_slice(b"&amp;"),
+            '<' => out.extend_from_slice(b"&lt;"),
+            '>' => out.extend_from_slice(b"&gt;"),
+            '"' => out.extend_from_slice(b"&quot;"),
+            '\t' | '\n' => out.push(c as u8),
+            // U+FFFE and U+FFFF are not XML characters either.
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                out.extend_from_slice(format!("&#x{:x};", u32::from(c)).as_bytes());
+            }
+            c => out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes()),
+        }
+    }
+}
