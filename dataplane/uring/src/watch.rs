@@ -308,17 +308,17 @@ mod tests {
         assert!(!watch.expired());
         // Fast enough: 1000 bytes in each second.
         for _ in 0..8 {
+            let _ = watch.end_read(Ok(250));
             watch.begin();
             watch.inner.sweep(now, SWEEP_EVERY);
-            let _ = watch.end_read(Ok(250));
         }
         assert!(!watch.expired());
         assert_eq!(watch.bytes(), (2000, 0));
         // Too slow.
         for _ in 0..4 {
+            let _ = watch.end_write(Ok(249));
             watch.begin();
             watch.inner.sweep(now, SWEEP_EVERY);
-            let _ = watch.end_write(Ok(249));
         }
         assert!(watch.expired());
         assert_eq!(closed.get(), 1);

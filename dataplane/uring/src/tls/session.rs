@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub(super) output: Output,
     /// The peer has said that it will send no more.
     pub(super) peer_closed: bool,
+    /// Why the session is over. rustls must not be asked to go on after an error.
+    failed: Option<rustls::Error>,
 }
 
 /// Ciphertext to be sent: the first `filled` bytes of a buffer that is initialised in whole, so that it need not be
@@ -107,6 +109,7 @@ impl Session {
             at: 0,
             output: Output::default(),
             peer_closed: false,
+            failed: None,
         }
     }
 
@@ -123,29 +126,55 @@ impl Session {
     }
 
     /// Goes on until the session rests. Plaintext goes to `sink`, which says whether it can take another record.
-    /// What is to be sent is appended to `output` (also after an error: the alert that tells the peer).
+    /// What is to be sent is appended to `output`, also by the call that fails: the alert that tells the peer.
     pub(super) fn pump(
         &mut self,
         action: Action<'_>,
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<Rest, rustls::Error> {
+        if let Some(e) = &self.failed {
+            return Err(e.clone());
+        }
         loop {
-            let input = &mut self.input[self.at..];
-            let (discard, result) = match &mut self.side {
-                Side::Server(s) => {
-                    step(s.process_tls_records(input), &mut self.output, action, sink)
+            match self.step(action, sink) {
+                Ok(Step::Again) => {}
+                Ok(Step::PeerClosed) => self.peer_closed = true,
+                Ok(Step::Stop) => return Ok(Rest::Stopped),
+                Ok(Step::Blocked) => return Ok(Rest::Blocked),
+                Ok(Step::Done) => return Ok(Rest::Done),
+                Err(e) => {
+                    self.fail(&e, sink);
+                    return Err(e);
                 }
-                Side::Client(s) => {
-                    step(s.process_tls_records(input), &mut self.output, action, sink)
-                }
-            };
-            self.at += discard;
-            match result? {
-                Step::Again => {}
-                Step::PeerClosed => self.peer_closed = true,
-                Step::Stop => return Ok(Rest::Stopped),
-                Step::Blocked => return Ok(Rest::Blocked),
-                Step::Done => return Ok(Rest::Done),
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        action: Action<'_>,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Step, rustls::Error> {
+        let (input, output) = (&mut self.input[self.at..], &mut self.output);
+        let (discard, result) = match &mut self.side {
+            Side::Server(s) => step(s.process_tls_records(input), output, action, sink),
+            Side::Client(s) => step(s.process_tls_records(input), output, action, sink),
+        };
+        self.at += discard;
+        result
+    }
+
+    /// Takes the alert out of the session, without showing it any more input.
+    fn fail(&mut self, e: &rustls::Error, sink: &mut dyn FnMut(&[u8]) -> bool) {
+        self.failed = Some(e.clone());
+        self.input.clear();
+        self.at = 0;
+        while match &self.side {
+            Side::Server(s) => s.wants_write(),
+            Side::Client(s) => s.wants_write(),
+        } {
+            if self.step(Action::Read, sink).is_err() {
+                return;
             }
         }
     }

@@ -45,8 +45,7 @@ impl TlsStream {
         };
         loop {
             let rested = this.pump(Action::Read);
-            this.flush_after(&rested).await?;
-            rested.map_err(tls_error)?;
+            this.flush_after(rested).await?;
             if !this.session.is_handshaking() {
                 return Ok(this);
             }
@@ -68,15 +67,13 @@ impl TlsStream {
         })
     }
 
-    /// Sends what the session wants sent; after an error that is its alert, which may fail: the error counts.
-    async fn flush_after<T>(&mut self, result: &Result<T, rustls::Error>) -> io::Result<()> {
-        if result.is_err() {
-            // The alert comes out at the next call.
-            let _ = self.pump(Action::Read);
-            let _ = self.flush().await;
-            return Ok(());
+    /// Sends what the session wants sent. After an error that is its alert, which may fail: the error counts.
+    async fn flush_after<T>(&mut self, result: Result<T, rustls::Error>) -> io::Result<T> {
+        let flushed = self.flush().await;
+        match result {
+            Ok(done) => flushed.map(|()| done),
+            Err(e) => Err(io::Error::new(io::ErrorKind::InvalidData, e)),
         }
-        self.flush().await
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -137,12 +134,12 @@ impl TlsStream {
                 plain.extend_from_slice(&bytes[taken..]);
                 plain.is_empty()
             });
-            self.flush_after(&rested).await?;
+            let flushed = self.flush_after(rested).await;
             if got {
-                // An error, if any, comes again at the next call.
+                // An error of the session comes again at the next call.
                 return Ok(true);
             }
-            rested.map_err(tls_error)?;
+            flushed?;
             if self.session.peer_closed {
                 return Ok(false);
             }
@@ -167,10 +164,7 @@ impl TlsStream {
             match self.pump(Action::Encrypt(piece)) {
                 Ok(Rest::Done) => {}
                 Ok(_) => return Err(io::ErrorKind::NotConnected.into()),
-                Err(e) => {
-                    self.flush_after(&Err::<(), _>(e.clone())).await?;
-                    return Err(tls_error(e));
-                }
+                Err(e) => return self.flush_after(Err(e)).await,
             }
         }
         Ok(())
@@ -196,10 +190,6 @@ impl TlsStream {
         }
         self.flush().await
     }
-}
-
-fn tls_error(e: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, e)
 }
 
 impl Transport for TlsStream {
