@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,11 +24,30 @@ impl std::fmt::Display for Exhausted {
 
 impl std::error::Error for Exhausted {}
 
+thread_local! {
+    /// The pools of this core, for the sweeper.
+    static POOLS: RefCell<Vec<Weak<Inner>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Gives back what nobody has used since the last call.
+pub(crate) fn trim_all() {
+    POOLS.with_borrow(|all| {
+        all.iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|pool| pool.trim_unused())
+    });
+}
+
+/// Forgets what a core left behind on this thread.
+pub(crate) fn reset() {
+    POOLS.with_borrow_mut(Vec::clear);
+}
+
 /// Blocks of one core, within a budget.
 ///
 /// Blocks are mapped when first needed, kept on a stack when given back (the last one used is the next one
-/// leased: its lines are still in the cache) and unmapped when another size needs their room. What is leased,
-/// reserved and kept never exceeds the budget together.
+/// leased: its lines are still in the cache), unmapped when another size needs their room, and given back to the
+/// system by and by when nobody needs them. What is leased, reserved and kept never exceeds the budget together.
 #[derive(Clone)]
 pub struct Pool {
     inner: Rc<Inner>,
@@ -42,6 +61,8 @@ pub(crate) struct Inner {
     /// Bytes on the free stacks.
     kept: Cell<usize>,
     free: [RefCell<Vec<Mapping>>; BlockSize::ALL.len()],
+    /// Fewest blocks on each free stack since the last [`Inner::trim_unused`]: so many were not needed.
+    unused: [Cell<usize>; BlockSize::ALL.len()],
     waiting: RefCell<VecDeque<Rc<Ticket>>>,
 }
 
@@ -56,15 +77,21 @@ impl Pool {
     /// A pool of at most `budget` bytes, which counts whole pages and a small header per block.
     #[must_use]
     pub fn new(budget: usize) -> Pool {
-        Pool {
+        let pool = Pool {
             inner: Rc::new(Inner {
                 budget,
                 in_use: Cell::new(0),
                 kept: Cell::new(0),
                 free: [const { RefCell::new(Vec::new()) }; BlockSize::ALL.len()],
+                unused: [const { Cell::new(0) }; BlockSize::ALL.len()],
                 waiting: RefCell::new(VecDeque::new()),
             }),
-        }
+        };
+        POOLS.with_borrow_mut(|all| {
+            all.retain(|other| other.strong_count() > 0);
+            all.push(Rc::downgrade(&pool.inner));
+        });
+        pool
     }
 
     /// Leases `N` blocks at once: all or none, so that two streams that need two each cannot starve each other
@@ -161,10 +188,31 @@ impl Inner {
         Ok(blocks.map(|b| b.unwrap_or_else(|| unreachable!("none is missing"))))
     }
 
+    /// Unmaps half of the blocks that were on the free stacks all the time since the last call, the coldest ones:
+    /// after a peak the memory is given back within some calls, while a steady load keeps its blocks.
+    fn trim_unused(&self) {
+        for size in BlockSize::ALL {
+            let mut free = self.free[size.index()].borrow_mut();
+            let surplus = self.unused[size.index()].get().min(free.len()).div_ceil(2);
+            free.drain(..surplus);
+            self.kept.set(self.kept.get() - surplus * size.footprint());
+            self.unused[size.index()].set(free.len());
+        }
+    }
+
+    /// Takes the top of a free stack.
+    fn pop(&self, size: BlockSize) -> Option<Mapping> {
+        let mut free = self.free[size.index()].borrow_mut();
+        let mapping = free.pop()?;
+        let unused = &self.unused[size.index()];
+        unused.set(unused.get().min(free.len()));
+        self.kept.set(self.kept.get() - size.footprint());
+        Some(mapping)
+    }
+
     /// The last block given back, else a new mapping in the room that is reserved for it.
     fn obtain(&self, size: BlockSize) -> Option<Mapping> {
-        if let Some(mapping) = self.free[size.index()].borrow_mut().pop() {
-            self.kept.set(self.kept.get() - size.footprint());
+        if let Some(mapping) = self.pop(size) {
             return Some(mapping);
         }
         // Largest first: fewer system calls.
@@ -175,11 +223,7 @@ impl Inner {
     }
 
     fn evict(&self, size: BlockSize) -> bool {
-        let evicted = self.free[size.index()].borrow_mut().pop();
-        if evicted.is_some() {
-            self.kept.set(self.kept.get() - size.footprint());
-        }
-        evicted.is_some()
+        self.pop(size).is_some()
     }
 
     pub(crate) fn give_back(&self, mapping: Mapping) {

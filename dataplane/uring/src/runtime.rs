@@ -19,10 +19,16 @@ mod pin;
 pub use drain::Drain;
 pub use driver::{ActiveDriver, Driver, DriverError, detect};
 
-use crate::{net, watch};
+use crate::{net, pool, watch};
 
 /// How long tasks whose connections were cut may take to notice.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often memory that nobody used in the meantime goes back to the system.
+const TRIM_EVERY: Duration = Duration::from_secs(5);
+
+/// How long a draining listener may take connections that are already in its queue (closing it resets them).
+const LAST_ACCEPTS: Duration = Duration::from_secs(1);
 
 /// How often a core that ends looks whether its tasks have.
 const END_POLL: Duration = Duration::from_millis(5);
@@ -123,71 +129,76 @@ impl Cores {
 ///
 /// # Errors
 /// When the driver that is asked for cannot be had (see [`detect`]), or a thread or its ring cannot be made; then
-/// no core is left running.
+/// `main` has not begun on any core.
 pub fn start<F, Fut>(cfg: &RuntimeConfig, main: F) -> io::Result<Cores>
 where
     F: Fn(CoreContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + 'static,
 {
-    let active = detect(cfg.driver).map_err(io::Error::other)?;
     // A write to a closed socket must be an error, not the end: `writev` has no flag to say so.
     // SAFETY: sets the disposition that every Rust program starts with, but a program that embeds us may not have.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
-    let (main, cpus) = (Arc::new(main), pin::cpus(cfg));
+    let main = Arc::new(main);
+    let active = detect(cfg.driver).map_err(io::Error::other)?;
+    match start_on(active, cfg, &main) {
+        // One ring could be had, but not one for each core (old kernels count them as locked memory).
+        Err(e) if active == ActiveDriver::IoUring && cfg.driver == Driver::Auto => {
+            tracing::warn!(reason = %e, "running on epoll");
+            start_on(ActiveDriver::Epoll, cfg, &main)
+        }
+        result => result,
+    }
+}
+
+/// Makes all threads and their runtimes; `main` begins only when all are there.
+fn start_on<F, Fut>(active: ActiveDriver, cfg: &RuntimeConfig, main: &Arc<F>) -> io::Result<Cores>
+where
+    F: Fn(CoreContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let cpus = pin::cpus(cfg);
     let mut cores = Cores {
         threads: Vec::new(),
         drain: Drain::new(),
         driver: active,
     };
-    let mut started = Vec::new();
+    let mut gates = Vec::new();
     for core in 0..cfg.cores.max(1) {
         let (main, drain, entries) = (main.clone(), cores.drain.clone(), cfg.ring_entries);
         let cpu = cpus.get(core).copied();
-        let (tell, told) = mpsc::channel();
+        let (tell, built) = mpsc::channel();
+        let (open, gate) = mpsc::channel::<()>();
         let body = move || {
             if let Some(cpu) = cpu {
                 pin::to(cpu);
             }
-            match driver::build(active, entries) {
-                Err(e) => drop(tell.send(Err(e))),
-                Ok(mut runtime) => {
-                    let _ = tell.send(Ok(()));
-                    runtime.block_on(run(
-                        active,
-                        CoreContext {
-                            core,
-                            drain: drain.clone(),
-                        },
-                        &*main,
-                        drain,
-                    ));
-                }
+            let runtime = driver::build(active, entries);
+            let (mut runtime, error) =
+                runtime.map_or_else(|e| (None, Some(e)), |r| (Some(r), None));
+            let _ = tell.send(error.map_or(Ok(()), Err));
+            // Closed, not opened, when another core could not be made.
+            if let (Some(runtime), Ok(())) = (&mut runtime, gate.recv()) {
+                let context = CoreContext {
+                    core,
+                    drain: drain.clone(),
+                };
+                runtime.block_on(run(active, context, &*main, drain));
             }
         };
         let thread = std::thread::Builder::new()
             .name(format!("sealgate-{core}"))
-            .spawn(body);
-        match thread {
-            Ok(thread) => cores.threads.push(thread),
-            Err(e) => return Err(abandon(cores, e)),
-        }
-        started.push(told);
-    }
-    for told in started {
-        let ready = told
+            .spawn(body)?;
+        cores.threads.push(thread);
+        built
             .recv()
-            .unwrap_or_else(|_| Err(io::Error::other("a core ended at once")));
-        if let Err(e) = ready {
-            return Err(abandon(cores, e));
-        }
+            .unwrap_or_else(|_| Err(io::Error::other("a core ended at once")))?;
+        gates.push(open);
+    }
+    for gate in gates {
+        // A thread that is gone is seen by `join`.
+        let _ = gate.send(());
     }
     Ok(cores)
-}
-
-fn abandon(cores: Cores, e: io::Error) -> io::Error {
-    cores.drain(Duration::ZERO);
-    let _ = cores.join();
-    e
 }
 
 async fn run<F, Fut>(active: ActiveDriver, context: CoreContext, main: &F, drain: Drain)
@@ -212,6 +223,7 @@ where
     });
     sweeper.await;
     watch::reset();
+    pool::reset();
     net::reset();
     CORE.set(None);
     if let Err(panic) = ended {
@@ -221,7 +233,10 @@ where
 
 /// The task that enforces time-outs and draining.
 async fn sweep(drain: Drain) {
+    let mut started = pin!(drain.started().fuse());
     let mut last = Instant::now();
+    let mut trimmed = last;
+    let mut draining_since = None;
     loop {
         let mut pause = pin!(monoio::time::sleep(watch::SWEEP_EVERY));
         let stop = poll_fn(|cx| {
@@ -230,10 +245,12 @@ async fn sweep(drain: Drain) {
                 s.stop
             });
             if stop {
-                Poll::Ready(true)
-            } else {
-                pause.as_mut().poll(cx).map(|()| false)
+                return Poll::Ready(true);
             }
+            if started.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            pause.as_mut().poll(cx).map(|()| false)
         });
         if stop.await {
             return;
@@ -241,9 +258,14 @@ async fn sweep(drain: Drain) {
         let now = Instant::now();
         watch::sweep(now, now - last);
         last = now;
+        if now - trimmed >= TRIM_EVERY {
+            pool::trim_all();
+            trimmed = now;
+        }
         if let Some(end) = drain.ends() {
+            let since = *draining_since.get_or_insert(now);
             watch::drain();
-            net::close_listeners(now >= end);
+            net::close_listeners(now >= end || now - since >= LAST_ACCEPTS);
             if now >= end {
                 watch::cut();
             }

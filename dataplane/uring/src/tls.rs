@@ -1,7 +1,6 @@
 //! TLS for clients (the gateway is the server, with certificates that can be replaced while it runs) and for the
 //! store (the gateway is the client). rustls does the protocol; the sockets stay ours.
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,7 +118,7 @@ impl Transport for Conn {
         each!(self, c => c.is_quiet())
     }
 
-    fn shutdown(&mut self) -> impl Future<Output = ()> {
-        async { each!(self, c => c.shutdown().await) }
+    async fn shutdown(&mut self) {
+        each!(self, c => c.shutdown().await);
     }
 }

@@ -194,3 +194,22 @@ fn what_can_never_be_is_refused_at_once() {
         Poll::Ready(Err(Exhausted))
     ));
 }
+
+#[test]
+fn memory_that_nobody_needs_goes_back_to_the_system() {
+    let pool = Pool::new(64 << 20);
+    drop(pool.try_lease::<32>(BlockSize::Medium).unwrap());
+    let peak = mapped(&pool);
+    trim_all();
+    assert_eq!(mapped(&pool), peak, "just used");
+    for _ in 0..10 {
+        // A steady load of four blocks.
+        drop(pool.try_lease::<4>(BlockSize::Medium).unwrap());
+        trim_all();
+    }
+    assert_eq!(mapped(&pool), 4 * BlockSize::Medium.footprint());
+    for _ in 0..5 {
+        trim_all();
+    }
+    assert_eq!(mapped(&pool), 0);
+}

@@ -172,3 +172,39 @@ fn accepting_goes_on_after_running_out_of_descriptors() {
         cores.join().unwrap();
     }
 }
+
+fn descriptors() -> Vec<std::path::PathBuf> {
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok())
+        .collect()
+}
+
+#[test]
+fn cores_that_ended_leave_no_descriptors_behind() {
+    if !in_child("process::cores_that_ended_leave_no_descriptors_behind") {
+        return;
+    }
+    for driver in drivers() {
+        let before = descriptors();
+        for _ in 0..20 {
+            let cores = start(&one_core(driver), |_| async {
+                let (listener, addr) = listen();
+                let client = TcpStream::connect(addr).unwrap();
+                let mut conn = listener.accept().await.unwrap();
+                // In the middle of a read, with a peer that stays.
+                spawn(async move {
+                    let (result, _) = conn.read_buf(Vec::with_capacity(100)).await;
+                    assert_eq!(result.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+                });
+                spawn(async move { while listener.accept().await.is_ok() {} });
+                sleep(Duration::from_millis(5)).await;
+                std::mem::forget(client);
+            })
+            .unwrap();
+            cores.join().unwrap();
+        }
+        // The forgotten clients.
+        let left = descriptors();
+        assert!(left.len() <= before.len() + 20, "{driver:?}: {left:?}");
+    }
+}
