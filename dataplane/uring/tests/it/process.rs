@@ -72,10 +72,8 @@ fn refuse_io_uring() {
         filter: program.as_mut_ptr(),
     };
     // SAFETY: no new privileges for this thread: needed to install a filter without being root.
-    assert_eq!(
-        unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) },
-        0
-    );
+    let privileges = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(privileges, 0);
     // SAFETY: the kernel copies the program, which is well-formed and alive.
     let set = unsafe {
         libc::prctl(
@@ -132,10 +130,8 @@ fn limit_descriptors(to: libc::rlim_t) {
         rlim_max: 4096,
     };
     // SAFETY: sets a limit of this process from a valid structure.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) },
-        0
-    );
+    let set = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    assert_eq!(set, 0);
 }
 
 #[test]
