@@ -358,3 +358,6 @@ fn take_line(line: &mut Vec<u8>, input: &[u8], limit: usize) -> Result<(usize, b
     line.extend_from_slice(part);
     Ok((part.len() + usize::from(end.is_some()), end.is_some()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -312,10 +312,14 @@ pub(crate) fn announced_trailers(headers: &HeaderMap) -> Result<Vec<String>, S3E
     Ok(names)
 }
 
+/// MD5 of a body in memory.
+pub fn md5(body: &[u8]) -> [u8; 16] {
+    Md5::digest(body).into()
+}
+
 /// `Content-MD5` of a body that we send, as `DeleteObjects` needs it (S3-TRAPS 6).
 pub fn content_md5_of(body: &[u8]) -> HeaderValue {
-    let digest: [u8; 16] = Md5::digest(body).into();
-    HeaderValue::try_from(STANDARD.encode(digest)).expect("base64 is a legal header value")
+    HeaderValue::try_from(STANDARD.encode(md5(body))).expect("base64 is a legal header value")
 }
 
 #[cfg(test)]

@@ -99,8 +99,8 @@ pub fn parse_content_range(value: &HeaderValue) -> Option<(Range<u64>, Option<u6
     } else {
         Some(decimal(len)?)
     };
-    (first <= last && last < u64::MAX && len.is_none_or(|l| last < l))
-        .then_some((first..last + 1, len))
+    let end = last.checked_add(1)?;
+    (first <= last && len.is_none_or(|l| last < l)).then_some((first..end, len))
 }
 
 impl Unsatisfiable {

@@ -126,6 +126,12 @@ fn virtual_bucket(host: &[u8], base_domains: &[String]) -> Option<String> {
         None => host,
     };
     let host = host.strip_suffix(b".").unwrap_or(host);
+    if base_domains
+        .iter()
+        .any(|base| host.eq_ignore_ascii_case(base.as_bytes()))
+    {
+        return None;
+    }
     base_domains
         .iter()
         .filter_map(|base| {

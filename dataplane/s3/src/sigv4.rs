@@ -79,3 +79,6 @@ impl Payload {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

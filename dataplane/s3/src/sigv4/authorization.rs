@@ -125,6 +125,11 @@ impl Authorization {
         self.signed().map(|s| s.credential.access_key.as_str())
     }
 
+    /// Whether it came in the query.
+    pub fn is_presigned(&self) -> bool {
+        matches!(self, Self::Presigned(_))
+    }
+
     /// Scope of the signature.
     pub fn credential(&self) -> Option<&Credential> {
         self.signed().map(|s| &s.credential)

@@ -299,7 +299,8 @@ mod tests {
             let document = w.finish();
             let root = Element::parse(&document, &Limits::SMALL).unwrap();
             prop_assert_eq!(root.child_text("K"), Some(text.as_str()));
-            prop_assert_eq!(root.child_text("E"), Some(format!("\"{text}\"").as_str()));
+            let quoted = format!("\"{text}\"");
+            prop_assert_eq!(root.child_text("E"), Some(quoted.as_str()));
         }
 
         #[test]
