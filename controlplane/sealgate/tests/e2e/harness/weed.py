@@ -64,7 +64,8 @@ class Weed:
         return client(self.endpoint, access, secret)
 
     def stop(self) -> None:
-        self.daemon.stop()
+        # Its data is thrown away: a graceful end would only wait for idle connections.
+        self.daemon.kill()
 
 
 def client(endpoint: str, access: str, secret: str, **options):
