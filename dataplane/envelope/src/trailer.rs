@@ -6,6 +6,8 @@
 
 mod checksums;
 mod parts;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use sealgate_aead::{NONCE_LEN, TAG_LEN};
