@@ -164,13 +164,8 @@ pub fn parse_iso8601(value: &str) -> Option<i64> {
         if digits == 0 {
             return None;
         }
-        for i in 0..3 {
-            millis = millis * 10
-                + if i < digits {
-                    i64::from(tail[i] - b'0')
-                } else {
-                    0
-                };
+        for digit in tail[..digits].iter().chain(b"00").take(3) {
+            millis = millis * 10 + i64::from(digit - b'0');
         }
         rest = &tail[digits..];
     }

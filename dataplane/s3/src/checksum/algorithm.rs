@@ -78,7 +78,7 @@ impl Algorithm {
     }
 
     /// Length of a value, bytes.
-    pub const fn len(self) -> usize {
+    pub const fn value_len(self) -> usize {
         match self {
             Self::Crc32 | Self::Crc32c => 4,
             Self::Crc64Nvme => 8,
@@ -114,7 +114,8 @@ impl Checksum {
     /// From raw bytes; `None` when the length is not the algorithm's.
     pub fn from_bytes(algorithm: Algorithm, value: &[u8]) -> Option<Self> {
         let mut bytes = [0; 32];
-        (value.len() == algorithm.len()).then(|| bytes[..value.len()].copy_from_slice(value))?;
+        (value.len() == algorithm.value_len())
+            .then(|| bytes[..value.len()].copy_from_slice(value))?;
         Some(Self { algorithm, bytes })
     }
 
@@ -132,7 +133,7 @@ impl Checksum {
 
     /// The raw bytes, big-endian for CRCs.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.algorithm.len()]
+        &self.bytes[..self.algorithm.value_len()]
     }
 
     /// As headers and documents have it.
@@ -173,7 +174,7 @@ fn number(big_endian: &[u8]) -> u64 {
 
 fn from_crc(algorithm: Algorithm, value: u64) -> Checksum {
     let mut bytes = [0; 32];
-    let n = algorithm.len();
+    let n = algorithm.value_len();
     bytes[..n].copy_from_slice(&value.to_be_bytes()[8 - n..]);
     Checksum { algorithm, bytes }
 }
@@ -185,7 +186,8 @@ pub struct Hasher {
 }
 
 enum State {
-    Crc(crc_fast::Digest),
+    /// Boxed: its tables of keys are large.
+    Crc(Box<crc_fast::Digest>),
     Sha(digest::Context),
 }
 
@@ -195,9 +197,9 @@ impl Hasher {
         let state = match algorithm {
             Algorithm::Sha1 => State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY)),
             Algorithm::Sha256 => State::Sha(digest::Context::new(&digest::SHA256)),
-            crc => State::Crc(crc_fast::Digest::new(
+            crc => State::Crc(Box::new(crc_fast::Digest::new(
                 crc.crc().unwrap_or(CrcAlgorithm::Crc32IsoHdlc),
-            )),
+            ))),
         };
         Self { algorithm, state }
     }
