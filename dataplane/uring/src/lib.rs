@@ -37,6 +37,6 @@ pub use runtime::{
     sleep, spawn, start,
 };
 pub use spans::Spans;
-pub use tls::{Conn, Provider, TlsAcceptor, TlsError, client_tls};
+pub use tls::{Conn, Provider, TlsAcceptor, TlsConn, TlsError, client_tls};
 pub use transport::Transport;
 pub use watch::Watch;

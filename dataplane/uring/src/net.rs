@@ -379,3 +379,51 @@ impl Drop for TcpConn {
         self.watch.forget();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::BorrowedFd;
+
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::{Driver, RuntimeConfig, join, start};
+
+    fn options_of(conn: &TcpConn) -> (bool, Vec<u8>) {
+        // SAFETY: `conn` keeps the descriptor open for longer than this borrow.
+        let fd = unsafe { BorrowedFd::borrow_raw(conn.stream.as_raw_fd()) };
+        let socket = SockRef::from(&fd);
+        let congestion = socket.tcp_congestion().unwrap();
+        let end = congestion
+            .iter()
+            .position(|b| *b == 0)
+            .unwrap_or(congestion.len());
+        (socket.tcp_nodelay().unwrap(), congestion[..end].to_vec())
+    }
+
+    #[test]
+    fn both_ends_have_the_options() {
+        let cfg = RuntimeConfig {
+            cores: 1,
+            driver: Driver::Auto,
+            ..RuntimeConfig::default()
+        };
+        let cores = start(&cfg, |_| async {
+            let options = SocketOptions {
+                congestion: Some("reno".into()),
+            };
+            let listener = Listener::bind_with("127.0.0.1:0".parse().unwrap(), &options).unwrap();
+            let addr = listener.local_addr().unwrap();
+            let connecting = TcpConn::connect(addr, &options, Duration::from_secs(5));
+            let (client, server) = join(connecting, listener.accept()).await;
+            for conn in [client.unwrap(), server.unwrap()] {
+                assert_eq!(options_of(&conn), (true, b"reno".to_vec()));
+            }
+            let unknown = SocketOptions {
+                congestion: Some("no-such".into()),
+            };
+            assert!(Listener::bind_with(addr, &unknown).is_err());
+        });
+        cores.unwrap().join().unwrap();
+    }
+}

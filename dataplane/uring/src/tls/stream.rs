@@ -10,9 +10,9 @@ use crate::{Block, Spans, TcpConn, Transport, Watch};
 /// Ciphertext read at once while little is asked for, bytes: a whole record.
 const INPUT: usize = RECORD + RECORD_OVERHEAD;
 
-/// Ciphertext read at once for bulk, bytes: four records. With [`OUTPUT`] this bounds what a connection holds
+/// Ciphertext read at once for bulk, bytes: eight records. With [`OUTPUT`] this bounds what a connection holds
 /// beside the blocks of the pool.
-const BULK_INPUT: usize = 4 * INPUT;
+const BULK_INPUT: usize = 8 * INPUT;
 
 /// Asked for at least this much, a read is bulk, bytes.
 const BULK: usize = 4 * RECORD;
@@ -21,8 +21,8 @@ const BULK: usize = 4 * RECORD;
 /// than a record: rustls takes 64 KiB.
 const MAX_INPUT: usize = 160 * 1024;
 
-/// Ciphertext that is gathered before it is sent, bytes: four records.
-const OUTPUT: usize = 4 * (RECORD + RECORD_OVERHEAD);
+/// Ciphertext that is gathered before it is sent, bytes: eight records.
+const OUTPUT: usize = 8 * (RECORD + RECORD_OVERHEAD);
 
 pub(super) struct TlsStream {
     tcp: TcpConn,

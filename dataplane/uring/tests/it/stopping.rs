@@ -190,7 +190,7 @@ fn a_main_function_that_panics_is_reported() {
 fn joined_futures_wait_together() {
     on_each_driver(|_| async {
         let begun = Instant::now();
-        let pause = Duration::from_millis(150);
+        let pause = Duration::from_millis(300);
         join(
             sleep(pause),
             join(sleep(pause), blocking(move || std::thread::sleep(pause))),
