@@ -1,1 +1,27 @@
-//! sealgate-kms
+//! Where key-encryption keys (KEKs) come from and how the data plane asks for them.
+//!
+//! ```text
+//! KMS key ──wraps──> KEK (32 bytes, one per epoch) ──wraps──> DEK (one per object)
+//! ```
+//!
+//! A core that needs a KEK asks its [`KeyClient`]: the request crosses to the control plane over a bounded channel,
+//! the [`KeyService`] answers it from its cache or from the key's [`Provider`], and the reply comes back over a
+//! one-shot channel that works on any runtime. Nothing here is on the byte path: a core asks once per epoch and key.
+//!
+//! Providers are one trait; what every provider needs (cache, single flight, deadline, bounded concurrency) is done
+//! once, in the service.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod client;
+mod epoch;
+mod error;
+pub mod file;
+mod provider;
+mod service;
+
+pub use client::{KeyClient, KeyRequest};
+pub use epoch::{EpochBounds, KekEpoch, UnwrappedKek};
+pub use error::KeyError;
+pub use provider::{GeneratedKek, Provider, ProviderFuture};
+pub use service::{KeyService, KeyStatus, Keys, NamedKey, ServiceLimits, WRAPPED_MAX};

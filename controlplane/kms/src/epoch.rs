@@ -1,0 +1,62 @@
+//! KEKs as the data plane holds them.
+
+use std::time::Duration;
+
+use sealgate_aead::Secret;
+
+/// How long and for how much one KEK may seal: whichever bound is met first ends the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochBounds {
+    /// Age.
+    pub max_age: Duration,
+    /// Objects whose DEK it wraps. 1 is one provider call per object.
+    pub max_objects: u64,
+    /// Plaintext bytes of those objects.
+    pub max_bytes: u64,
+}
+
+impl EpochBounds {
+    /// One hour, 2^20 objects, 2^44 bytes (docs/format.md, keys). 2^20 random 96-bit nonces under one KEK collide with
+    /// a probability below 2^-57.
+    pub const DEFAULT: Self = Self {
+        max_age: Duration::from_secs(3600),
+        max_objects: 1 << 20,
+        max_bytes: 1 << 44,
+    };
+
+    /// The loosest bounds a configuration may ask for: NIST SP 800-38D, 8.3, allows 2^32 random nonces per key; a day
+    /// and 2^50 bytes keep the damage of one lost KEK small.
+    pub const LOOSEST: Self = Self {
+        max_age: Duration::from_secs(24 * 3600),
+        max_objects: 1 << 32,
+        max_bytes: 1 << 50,
+    };
+}
+
+impl Default for EpochBounds {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A fresh KEK with what an envelope needs to find it again. Neither `Clone` nor `Debug`; wiped on drop.
+pub struct KekEpoch {
+    /// The key itself.
+    pub kek: Secret<32>,
+    /// The same key, wrapped by the provider: opaque bytes for the envelope.
+    pub wrapped: Vec<u8>,
+    /// Name of the provider key, as configured.
+    pub key_name: String,
+    /// Its version, as the provider calls it.
+    pub key_version: String,
+    /// What this KEK may be used for.
+    pub bounds: EpochBounds,
+}
+
+/// A KEK that was unwrapped for reading. Neither `Clone` nor `Debug`; wiped on drop.
+pub struct UnwrappedKek {
+    /// The key itself.
+    pub kek: Secret<32>,
+    /// How long a core may keep it before it has to ask again.
+    pub keep: Duration,
+}
