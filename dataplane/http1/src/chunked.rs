@@ -1,123 +1,189 @@
-//! The chunked transfer coding (RFC 9112 §7.1), strictly.
+use std::ops::Range;
 
-use crate::error::ParseError;
+use crate::ParseError;
 
-/// Most hexadecimal digits of a chunk's length: 2^60 bytes are more than any body.
-const MAX_DIGITS: u8 = 15;
-/// Most bytes of trailers, which are passed over.
-const MAX_TRAILER: usize = 8 << 10;
+/// The most bytes of a trailer section, its final CRLF included. The trailers of S3 uploads travel
+/// inside aws-chunked, not here; this only has to let an odd client pass.
+pub const MAX_TRAILER_BYTES: usize = 8 * 1024;
 
-/// Takes the chunked coding off a body, in whatever pieces its bytes come.
-#[derive(Debug, Default)]
-pub struct ChunkedDecoder {
-    state: State,
-    /// Bytes left of the chunk, or its length while that is read.
-    left: u64,
-    digits: u8,
-    trailer: usize,
+/// Hexadecimal digits of a chunk size: as many as a `u64` has, leading zeros included.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+/// What one step of decoding did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decoded {
+    /// Bytes of input taken.
+    pub consumed: usize,
+    /// Bytes of payload written to the output.
+    pub produced: usize,
+    /// The body is complete: input past `consumed` belongs to the next message.
+    pub done: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+/// A run of payload within the input.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Piece {
+    /// Bytes of input taken, the payload included.
+    pub consumed: usize,
+    /// Where in the input the payload is; may be empty.
+    pub payload: Range<usize>,
+    /// The body is complete: input past `consumed` belongs to the next message.
+    pub done: bool,
+}
+
+/// Decodes a chunked body (RFC 9112 section 7.1) from fragments of any size. Trailer fields are
+/// checked and dropped.
+#[derive(Clone, Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    trailer_bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    #[default]
-    Size,
-    SizeLf,
-    Data,
+    Size { value: u64, digits: u8 },
+    SizeLf { value: u64 },
+    Data { left: u64 },
     DataCr,
     DataLf,
-    /// At the start of a line after the last chunk.
     TrailerStart,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerLf,
     EndLf,
     Done,
 }
 
-/// What one call has moved.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Decoded {
-    /// Bytes of the input that were used.
-    pub consumed: usize,
-    /// Bytes of the output that were written.
-    pub produced: usize,
-    /// The body has ended.
-    pub done: bool,
+const NEXT_CHUNK: State = State::Size {
+    value: 0,
+    digits: 0,
+};
+
+impl Default for ChunkedDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl ChunkedDecoder {
-    /// Whether the body has ended.
-    #[must_use]
+    /// A decoder at the beginning of a body.
+    pub const fn new() -> Self {
+        ChunkedDecoder {
+            state: NEXT_CHUNK,
+            trailer_bytes: 0,
+        }
+    }
+
+    /// Decodes into `out` until input or room runs out, or the body is complete. It always takes
+    /// all of `input` unless `out` is full or the body ended.
+    pub fn decode(&mut self, input: &[u8], out: &mut [u8]) -> Result<Decoded, ParseError> {
+        let mut consumed = 0;
+        let mut produced = 0;
+        loop {
+            let piece = self.next_piece(&input[consumed..], out.len() - produced)?;
+            let payload = &input[consumed..][piece.payload.clone()];
+            out[produced..][..payload.len()].copy_from_slice(payload);
+            produced += payload.len();
+            consumed += piece.consumed;
+            if piece.done || payload.is_empty() || consumed == input.len() {
+                return Ok(Decoded {
+                    consumed,
+                    produced,
+                    done: piece.done,
+                });
+            }
+        }
+    }
+
+    /// Finds the next run of payload, at most `room` bytes, without copying it. An empty run means
+    /// that the body is complete, that `room` is 0 in the middle of a chunk, or that all input was
+    /// taken.
+    pub fn next_piece(&mut self, input: &[u8], room: usize) -> Result<Piece, ParseError> {
+        let mut at = 0;
+        while at < input.len() && self.state != State::Done {
+            if let State::Data { left } = self.state {
+                let run = left.min(room.min(input.len() - at) as u64) as usize;
+                let payload = at..at + run;
+                self.state = match left - run as u64 {
+                    0 => State::DataCr,
+                    left => State::Data { left },
+                };
+                return Ok(Piece {
+                    consumed: payload.end,
+                    payload,
+                    done: false,
+                });
+            }
+            self.step(input[at])?;
+            at += 1;
+        }
+        Ok(Piece {
+            consumed: at,
+            payload: at..at,
+            done: self.is_done(),
+        })
+    }
+
+    /// Whether the last chunk and the trailer section were seen.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Moves body bytes from `input` to `out`, as far as both reach.
-    ///
-    /// # Errors
-    ///
-    /// Anything but plain chunks: extensions, bare line feeds, lengths that are no hexadecimal number or too large.
-    pub fn decode(&mut self, input: &[u8], out: &mut [u8]) -> Result<Decoded, ParseError> {
-        let mut at = 0;
-        let mut produced = 0;
-        while at < input.len() && self.state != State::Done {
-            if self.state == State::Data {
-                let n = (input.len() - at)
-                    .min(out.len() - produced)
-                    .min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                if n == 0 {
-                    break;
-                }
-                out[produced..produced + n].copy_from_slice(&input[at..at + n]);
-                at += n;
-                produced += n;
-                self.left -= n as u64;
-                if self.left == 0 {
-                    self.state = State::DataCr;
-                }
-                continue;
+    /// One byte of framing.
+    fn step(&mut self, b: u8) -> Result<(), ParseError> {
+        self.state = match (self.state, b) {
+            (State::Size { value, digits }, b) => size_byte(value, digits, b)?,
+            (State::SizeLf { value: 0 }, b'\n') => State::TrailerStart,
+            (State::SizeLf { value }, b'\n') => State::Data { left: value },
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => NEXT_CHUNK,
+            (State::SizeLf { .. } | State::DataCr | State::DataLf, _) => {
+                return Err(ParseError::Chunk);
             }
-            self.state = self.step(input[at])?;
-            at += 1;
-        }
-        Ok(Decoded { consumed: at, produced, done: self.state == State::Done })
+            (trailer, b) => self.trailer_byte(trailer, b)?,
+        };
+        Ok(())
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, ParseError> {
-        Ok(match (self.state, byte) {
-            (State::Size, b'\r') if self.digits > 0 => State::SizeLf,
-            (State::Size, b';') => return Err(ParseError::bad("a chunk has an extension")),
-            (State::Size, _) => {
-                let digit = match byte {
-                    b'0'..=b'9' => byte - b'0',
-                    b'a'..=b'f' => byte - b'a' + 10,
-                    b'A'..=b'F' => byte - b'A' + 10,
-                    _ => return Err(ParseError::bad("a chunk's length is no hexadecimal number")),
-                };
-                if self.digits == MAX_DIGITS {
-                    return Err(ParseError::bad("a chunk's length is too large"));
-                }
-                self.digits += 1;
-                self.left = self.left << 4 | u64::from(digit);
-                State::Size
-            }
-            (State::SizeLf, b'\n') => {
-                self.digits = 0;
-                if self.left == 0 { State::TrailerStart } else { State::Data }
-            }
-            (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => State::Size,
-            (State::TrailerStart, b'\r') => State::EndLf,
-            (State::EndLf, b'\n') => State::Done,
-            (State::Trailer, b'\r') => State::TrailerLf,
-            (State::TrailerLf, b'\n') => State::TrailerStart,
-            (State::TrailerStart | State::Trailer, b) if b != b'\n' => {
-                self.trailer += 1;
-                if self.trailer > MAX_TRAILER {
-                    return Err(ParseError::bad("the trailers are too large"));
-                }
-                State::Trailer
-            }
-            _ => return Err(ParseError::bad("a chunk's line does not end as it must")),
-        })
+    fn trailer_byte(&mut self, state: State, b: u8) -> Result<State, ParseError> {
+        self.trailer_bytes += 1;
+        if self.trailer_bytes > MAX_TRAILER_BYTES {
+            return Err(ParseError::TrailerTooLarge);
+        }
+        match (state, b) {
+            (State::TrailerStart, b'\r') => Ok(State::EndLf),
+            (State::EndLf, b'\n') => Ok(State::Done),
+            (State::TrailerName, b':') => Ok(State::TrailerValue),
+            (State::TrailerStart | State::TrailerName, b) if is_token(b) => Ok(State::TrailerName),
+            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
+            (State::TrailerValue, b'\t' | b' '..=0x7e | 0x80..) => Ok(State::TrailerValue),
+            (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
+            _ => Err(ParseError::Trailer),
+        }
     }
+}
+
+fn size_byte(value: u64, digits: u8, b: u8) -> Result<State, ParseError> {
+    let digit = match b {
+        b'0'..=b'9' => b - b'0',
+        b'a'..=b'f' => b - b'a' + 10,
+        b'A'..=b'F' => b - b'A' + 10,
+        b'\r' if digits > 0 => return Ok(State::SizeLf { value }),
+        b';' | b' ' | b'\t' if digits > 0 => return Err(ParseError::ChunkExtension),
+        _ => return Err(ParseError::Chunk),
+    };
+    if digits == MAX_SIZE_DIGITS {
+        return Err(ParseError::Chunk);
+    }
+    Ok(State::Size {
+        value: value << 4 | u64::from(digit),
+        digits: digits + 1,
+    })
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+const fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric()
+        || matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
+        || matches!(b, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
