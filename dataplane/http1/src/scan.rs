@@ -85,7 +85,10 @@ impl HeadScan {
                 Ok(false)
             }
             (_, None) => Ok(true),
-            (0, Some(_)) => {
+            (0, Some(&first)) => {
+                if !first.is_ascii_graphic() {
+                    return Err(ParseError::RequestLine);
+                }
                 if first_line.is_some_and(|limit| line.len() > limit) {
                     return Err(ParseError::RequestLineTooLong);
                 }
