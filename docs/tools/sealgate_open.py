@@ -5,8 +5,9 @@
 
 BODY is the stored object, as the store returns it. METADATA is the value of its x-amz-meta-sealgate, or a JSON
 file: `{"sealgate": "…"}`, or what `aws s3api head-object` prints. The key is the unwrapped KEK (--kek) or the
-object's DEK (--dek), as 64 hexadecimal digits or @FILE that holds them, or holds 32 raw bytes. Everything is
-verified, and PLAINTEXT appears only when all of it was genuine. Needs Python >= 3.9 and `cryptography` >= 50.
+object's DEK (--dek), as 64 hexadecimal digits or @FILE that holds them, or holds 32 raw bytes; or the gateway's key
+ring file (--key-ring). Everything is verified, and PLAINTEXT appears only when all of it was genuine.
+Needs Python >= 3.9 (with --key-ring 3.11) and `cryptography` >= 50.
 """
 import argparse
 import base64
@@ -76,10 +77,19 @@ def parse_envelope(text):
 
 
 def unwrap_kek(envelope, args):
-    """The KEK: given by hand. Key services that can unwrap envelope["wrapped_kek"] would plug in here."""
-    require(args.kek is not None, f"a KEK wrapped by key {envelope['key_name']!r}, version "
-            f"{envelope['key_version']!r}, is needed: {envelope['wrapped_kek'].hex()}")
-    return args.kek
+    """The KEK: given by hand, or unwrapped with a key ring file. Other key services would plug in here."""
+    if args.kek is not None or args.key_ring is None:
+        require(args.kek, f"the KEK is needed that key {envelope['key_name']!r}, version {envelope['key_version']!r}, "
+                f"wrapped as {envelope['wrapped_kek'].hex()}")
+        return args.kek
+    import tomllib  # Python >= 3.11
+    with open(args.key_ring, "rb") as file:
+        versions = {str(version["id"]): version["key"] for version in tomllib.load(file)["version"]}
+    require(envelope["key_version"] in versions, f"the key ring has no version {envelope['key_version']!r}")
+    key, wrapped = base64.b64decode(versions[envelope["key_version"]]), Fields(envelope["wrapped_kek"])
+    require(wrapped.number(1) == 1 and wrapped.take(8), "a KEK that no key ring wrapped")
+    aad = f"sealgate/kek/v1\0{envelope['key_name']}\0{envelope['key_version']}".encode()
+    return AESGCM(key).decrypt(wrapped.take(12), wrapped.take(48), aad)
 
 
 def unwrap_dek(envelope, kek, bucket, key):
@@ -187,6 +197,7 @@ def main():
     parser.add_argument("--key", default="")
     parser.add_argument("--kek", type=hex_key)
     parser.add_argument("--dek", type=hex_key)
+    parser.add_argument("--key-ring", metavar="FILE")
     args = parser.parse_args()
     part = args.output + ".part"
     try:

@@ -7,6 +7,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sealgate_aead::{Aes256Gcm, Secret};
 use sealgate_envelope::*;
 
 use super::support::*;
@@ -56,6 +59,40 @@ impl Tool {
     }
 }
 
+/// A key ring file with one version.
+fn key_ring(id: &str, key: [u8; 32]) -> String {
+    format!(
+        "format = \"sealgate-keyring/1\"\ncurrent = {id}\n[[version]]\nid = {id}\nkey = \"{}\"\n",
+        STANDARD.encode(key)
+    )
+}
+
+/// The same object, its KEK wrapped by version 3 of the key ring's key `main`.
+fn under_a_key_ring(stored: &Stored) -> Stored {
+    let cipher = Aes256Gcm::new(&Secret::new([0xB2; 32]));
+    let mut sealed = KEK_BYTES;
+    let tag = cipher.seal([0xC4; 12], b"sealgate/kek/v1\0main\x003", &mut sealed);
+    // The reader ignores the key check, the eight bytes after the format.
+    let wrapped = [&[1], [0; 8].as_slice(), &[0xC4; 12], &sealed, &tag].concat();
+    let wrapped_kek = WrappedKek {
+        wrapped,
+        ..wrapped_kek()
+    };
+    let envelope = stored.envelope.rewrap(
+        &dek(),
+        &kek(),
+        wrapped_kek,
+        Binding::Key,
+        [0xD5; 12],
+        &PLACE,
+    );
+    Stored {
+        envelope: envelope.unwrap(),
+        body: stored.body.clone(),
+        plaintext: stored.plaintext.clone(),
+    }
+}
+
 #[test]
 fn the_stand_alone_decryptor_opens_our_objects_and_no_others() {
     let Some(python) = interpreter() else {
@@ -99,8 +136,25 @@ fn the_stand_alone_decryptor_opens_our_objects_and_no_others() {
         );
         assert_eq!(plaintext, None, "nothing is left behind");
     };
+    let ring = tool.folder.path().join("ring.toml");
+    let ring_path = ring.to_str().unwrap();
+    let by_ring = ["--key-ring", ring_path];
+    std::fs::write(&ring, key_ring("3", [0xB2; 32])).unwrap();
+    let of_a_ring = under_a_key_ring(&objects[1]);
+    let (output, plaintext) = tool.run(&of_a_ring, by_ring, &PLACE);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(plaintext.is_some_and(|plaintext| plaintext == of_a_ring.plaintext));
+
     let wrong = "00".repeat(32);
     let wrong = wrong.as_str();
+    std::fs::write(&ring, key_ring("3", [0xB3; 32])).unwrap();
+    refused(&of_a_ring, by_ring, &PLACE);
+    std::fs::write(&ring, key_ring("4", [0xB2; 32])).unwrap();
+    refused(&of_a_ring, by_ring, &PLACE);
     let elsewhere = Location {
         bucket: BUCKET,
         key: b"elsewhere",
