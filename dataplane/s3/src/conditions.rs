@@ -45,6 +45,9 @@ impl EtagList {
                 };
             } else {
                 let (bare, after) = rest.split_once(',').unwrap_or((rest, ""));
+                if bare.contains('"') {
+                    return Err(malformed("ETag", value));
+                }
                 (tag, rest) = (bare.trim_end(), after.trim_start());
             }
             if !tag.is_empty() {
@@ -66,17 +69,29 @@ impl EtagList {
         }
     }
 
-    /// As a header's value, quoted.
-    fn to_header(&self) -> Option<HeaderValue> {
+    /// As a header's value, quoted. A list that HTTP cannot carry becomes a tag that no object has: a condition must
+    /// never be lost on the way.
+    fn to_header(&self) -> HeaderValue {
+        const NEVER: HeaderValue = HeaderValue::from_static("\"no-such-etag\"");
         let text = match self {
             Self::Any => "*".to_owned(),
-            Self::Tags(tags) => tags
-                .iter()
-                .map(|t| format!("\"{t}\""))
-                .collect::<Vec<_>>()
-                .join(", "),
+            Self::Tags(tags) => {
+                let quoted: Vec<String> = tags.iter().map(|t| format!("\"{t}\"")).collect();
+                quoted.join(", ")
+            }
         };
-        HeaderValue::try_from(text).ok()
+        HeaderValue::try_from(text).unwrap_or(NEVER)
+    }
+
+    /// Both lists as one.
+    fn join(self, more: Self) -> Self {
+        match (self, more) {
+            (Self::Tags(mut a), Self::Tags(b)) => {
+                a.extend(b);
+                Self::Tags(a)
+            }
+            _ => Self::Any,
+        }
     }
 
     fn map(&self, f: &mut impl FnMut(&str) -> String) -> Self {
@@ -148,7 +163,18 @@ impl Conditions {
     }
 
     fn read(headers: &HeaderMap, names: &Names) -> Result<Self, S3Error> {
-        let tags = |name| headers.get(name).map(EtagList::parse).transpose();
+        let tags = |name| {
+            headers
+                .get_all(name)
+                .iter()
+                .try_fold(None, |all: Option<EtagList>, value| {
+                    let more = EtagList::parse(value)?;
+                    Ok::<_, S3Error>(Some(match all {
+                        Some(list) => list.join(more),
+                        None => more,
+                    }))
+                })
+        };
         let date = |name| {
             headers
                 .get(name)
@@ -207,8 +233,8 @@ impl Conditions {
     fn write(&self, headers: &mut HeaderMap, names: &Names) {
         let date = |t: Option<i64>| t.and_then(|t| HeaderValue::try_from(time::http_date(t)).ok());
         let values = [
-            self.if_match.as_ref().and_then(EtagList::to_header),
-            self.if_none_match.as_ref().and_then(EtagList::to_header),
+            self.if_match.as_ref().map(EtagList::to_header),
+            self.if_none_match.as_ref().map(EtagList::to_header),
             date(self.if_modified_since),
             date(self.if_unmodified_since),
         ];
@@ -401,7 +427,19 @@ mod tests {
                 .map_etags(|e| e.trim_end_matches("-0").into()),
             c
         );
-        for bad in ["", "\"a", "\"a\" \"b\"", ","] {
+        // Two lines are one list, and what cannot be sent never matches.
+        h.append("if-match", HeaderValue::from_static("c"));
+        assert!(
+            Conditions::from_headers(&h)
+                .unwrap()
+                .if_match
+                .unwrap()
+                .matches("c")
+        );
+        let mut unprintable = HeaderMap::new();
+        Conditions::if_match("\n").to_headers(&mut unprintable);
+        assert_eq!(unprintable["if-match"], "\"no-such-etag\"");
+        for bad in ["", "\"a", "\"a\" \"b\"", ",", "a\"b"] {
             assert!(
                 EtagList::parse(&HeaderValue::from_static(bad)).is_err(),
                 "{bad}"

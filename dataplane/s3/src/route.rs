@@ -272,7 +272,10 @@ fn on_bucket(verb: Verb, query: &Query, headers: &HeaderMap) -> Result<Operation
 }
 
 fn on_object(verb: Verb, query: &Query, headers: &HeaderMap) -> Result<Operation, S3Error> {
-    let copy = headers.contains_key(crate::copy_source::HEADER);
+    // Some SDKs move headers of a presigned request into its query.
+    let hoisted = |(name, _): (&str, &str)| name.eq_ignore_ascii_case(crate::copy_source::HEADER);
+    let copy = headers.contains_key(crate::copy_source::HEADER)
+        || (query.has("X-Amz-Signature") && query.iter().any(hoisted));
     let (upload, part, version) = (
         query.has("uploadId"),
         query.has("partNumber"),

@@ -120,16 +120,18 @@ pub fn parse_amz_date(value: &[u8]) -> Option<i64> {
 /// ISO 8601 with milliseconds, as S3's documents have it: `2009-10-12T17:50:30.000Z`.
 pub fn iso8601(unix_millis: i64) -> String {
     let c = Civil::from_unix(unix_millis.div_euclid(1000));
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        c.year,
-        c.month,
-        c.day,
-        c.hour,
-        c.minute,
-        c.second,
-        unix_millis.rem_euclid(1000)
-    )
+    let millis = unix_millis.rem_euclid(1000) as u32;
+    let mut out = *b"0000-00-00T00:00:00.000Z";
+    two(&mut out[0..], c.year as u32 / 100);
+    two(&mut out[2..], c.year as u32);
+    two(&mut out[5..], c.month);
+    two(&mut out[8..], c.day);
+    two(&mut out[11..], c.hour);
+    two(&mut out[14..], c.minute);
+    two(&mut out[17..], c.second);
+    two(&mut out[20..], millis / 10);
+    out[22] = b'0' + (millis % 10) as u8;
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// ISO 8601 in whole seconds, as in S3's error documents: `2009-10-12T17:50:30Z`.

@@ -93,11 +93,12 @@ impl Query {
     /// Adds the headers that a presigned URL carries as parameters (`x-amz-acl`, `x-amz-meta-*`, `x-amz-checksum-*`, …):
     /// S3 takes them like the headers of that name. A header that the request also has wins.
     pub fn hoisted_headers(&self, headers: &mut HeaderMap) {
-        const OF_THE_SIGNATURE: [&str; 7] = [
+        const OF_THE_SIGNATURE: [&str; 8] = [
             "x-amz-algorithm",
             "x-amz-credential",
             "x-amz-date",
             "x-amz-expires",
+            "x-amz-security-token",
             "x-amz-signedheaders",
             "x-amz-signature",
             "x-amz-content-sha256",

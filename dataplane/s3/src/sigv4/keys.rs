@@ -45,22 +45,27 @@ pub struct SigningKey(Rc<hmac::Key>);
 impl SigningKey {
     /// Derives it (S3 API Reference, "Calculating a signature"); `date` is `YYYYMMDD`.
     pub fn derive(secret: &SecretKey, date: &[u8], region: &[u8], service: &[u8]) -> Self {
-        let step =
-            |key: &[u8], data: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data);
-        let mut tag = step(&secret.prefixed, date);
+        let mut step = Zeroizing::new([0; 32]);
+        mac(&secret.prefixed, date, &mut step);
         for data in [region, service, b"aws4_request"] {
-            tag = step(tag.as_ref(), data);
+            let key = step.clone();
+            mac(&*key, data, &mut step);
         }
-        Self(Rc::new(hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref())))
+        Self(Rc::new(hmac::Key::new(hmac::HMAC_SHA256, &*step)))
     }
 
     /// The signature of a string to sign.
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
-        let tag = hmac::sign(&self.0, string_to_sign);
         let mut out = [0; 32];
-        out.copy_from_slice(tag.as_ref());
+        hmac::sign_to_buffer(&self.0, string_to_sign, &mut out)
+            .expect("HMAC-SHA-256 fits 32 bytes");
         out
     }
+}
+
+fn mac(key: &[u8], data: &[u8], out: &mut [u8; 32]) {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    hmac::sign_to_buffer(&key, data, out).expect("HMAC-SHA-256 fits 32 bytes");
 }
 
 /// Most signing keys kept by one core: one per active access key, two around midnight.

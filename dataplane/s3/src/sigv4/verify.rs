@@ -150,7 +150,7 @@ fn push_request(
 }
 
 fn check_skew(signed: &Signed, now: i64) -> Result<(), S3Error> {
-    if (now - signed.time).abs() <= MAX_SKEW {
+    if now.abs_diff(signed.time) <= MAX_SKEW.unsigned_abs() {
         return Ok(());
     }
     Err(S3Error::new(ErrorCode::RequestTimeTooSkewed)

@@ -95,7 +95,7 @@ impl LocationConstraint {
         let mut w = Writer::document();
         w.root("LocationConstraint");
         // The text stands in the root element itself.
-        w.raw_text(&self.0);
+        w.content(&self.0);
         w.close("LocationConstraint");
         w.finish()
     }

@@ -1,5 +1,7 @@
 //! Writing documents.
 
+use std::io::Write as _;
+
 /// Builds one document, without indentation, as S3 does.
 #[derive(Debug)]
 pub struct Writer {
@@ -45,7 +47,7 @@ impl Writer {
     }
 
     /// Text inside the element that is open.
-    pub fn raw_text(&mut self, text: &str) {
+    pub fn content(&mut self, text: &str) {
         escape(text, &mut self.out);
     }
 
@@ -58,7 +60,10 @@ impl Writer {
 
     /// An element that holds a number.
     pub fn number(&mut self, name: &str, n: u64) {
-        self.text(name, &n.to_string());
+        self.open(name);
+        // Writing to a vector cannot fail.
+        let _ = write!(self.out, "{n}");
+        self.close(name);
     }
 
     /// An element that holds `true` or `false`.
@@ -73,16 +78,6 @@ impl Writer {
         escape(etag, &mut self.out);
         self.out.extend_from_slice(b"&quot;");
         self.close(name);
-    }
-
-    /// Bytes so far.
-    pub fn len(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Whether nothing was written.
-    pub fn is_empty(&self) -> bool {
-        self.out.is_empty()
     }
 
     /// The document.
