@@ -63,7 +63,7 @@ impl KeyClient {
     pub fn generate(
         &self,
         key_name: &str,
-    ) -> impl Future<Output = Result<Arc<KekEpoch>, KeyError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Arc<KekEpoch>, KeyError>> + Send + use<> + 'static {
         let name = key_name.to_owned();
         self.ask(|reply| Ask::Generate { name, reply })
     }
@@ -77,9 +77,12 @@ impl KeyClient {
         key_name: &str,
         key_version: &str,
         wrapped: &[u8],
-    ) -> impl Future<Output = Result<Arc<UnwrappedKek>, KeyError>> + Send + 'static {
-        let (name, version, wrapped) =
-            (key_name.to_owned(), key_version.to_owned(), wrapped.to_vec());
+    ) -> impl Future<Output = Result<Arc<UnwrappedKek>, KeyError>> + Send + use<> + 'static {
+        let (name, version, wrapped) = (
+            key_name.to_owned(),
+            key_version.to_owned(),
+            wrapped.to_vec(),
+        );
         self.ask(|reply| Ask::Unwrap {
             name,
             version,
@@ -94,7 +97,7 @@ impl KeyClient {
     /// [`KeyError::Busy`] or [`KeyError::Unavailable`] when the service does not answer.
     pub fn status(
         &self,
-    ) -> impl Future<Output = Result<Vec<KeyStatus>, KeyError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Vec<KeyStatus>, KeyError>> + Send + use<> + 'static {
         self.ask(|reply| Ask::Status { reply })
     }
 
@@ -105,15 +108,15 @@ impl KeyClient {
     pub fn replace(
         &self,
         keys: Keys,
-    ) -> impl Future<Output = Result<(), KeyError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), KeyError>> + Send + use<> + 'static {
         self.ask(|reply| Ask::Replace { keys, reply })
     }
 
     /// Queues a request now and waits for its answer later.
-    fn ask<T: Send + 'static>(
+    fn ask<T: Send + 'static, F: FnOnce(Reply<T>) -> Ask>(
         &self,
-        ask: impl FnOnce(Reply<T>) -> Ask,
-    ) -> impl Future<Output = Result<T, KeyError>> + Send + 'static {
+        ask: F,
+    ) -> impl Future<Output = Result<T, KeyError>> + Send + use<T, F> {
         let (reply, answer) = oneshot::channel();
         let queued = match self.requests.try_send(KeyRequest(ask(reply))) {
             Ok(()) => {

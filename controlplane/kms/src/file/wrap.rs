@@ -98,3 +98,9 @@ fn copy<const N: usize>(bytes: &[u8]) -> [u8; N] {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// The nonce of a wrapped KEK of the right length.
+#[cfg(test)]
+pub(super) fn unwrap_nonce(wrapped: &[u8]) -> [u8; NONCE_LEN] {
+    copy(&wrapped[NONCE_AT..KEK_AT])
+}
