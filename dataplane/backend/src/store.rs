@@ -18,7 +18,7 @@ use crate::types::{
 };
 
 /// Result of an operation on a store.
-pub type Result<T> = std::result::Result<T, BackendError>;
+type Result<T> = std::result::Result<T, BackendError>;
 
 /// A store as one core sees it.
 pub enum Store<C: Connector> {
@@ -46,6 +46,16 @@ pub enum Body<C: Connector> {
 }
 
 impl<C: Connector> Body<C> {
+    /// Bytes of the range still to come.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        match self {
+            Self::S3(b) => b.left(),
+            // A file has no connection to keep: nobody needs to read on.
+            Self::Fs(_) => 0,
+        }
+    }
+
     /// Reads at least one byte into `spans`; `Ok(0)` is the proper end of the range that was asked for.
     pub async fn read(&mut self, block: Block, spans: Spans) -> (Result<usize>, Block) {
         match self {

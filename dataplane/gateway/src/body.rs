@@ -1,5 +1,6 @@
 //! A request's body, as plaintext: framing removed, signatures and checksums verified.
 
+use http::HeaderMap;
 use sealgate_http1::{ChunkedDecoder, Framing, RequestHead};
 use sealgate_s3::aws_chunked::AwsChunked;
 use sealgate_s3::checksum::{BodyChecks, Known};
@@ -33,7 +34,11 @@ const SCRATCH: usize = 64 << 10;
 
 impl Body {
     /// What the head says of the body.
-    pub(crate) fn new(head: &RequestHead, verified: &Verified) -> Result<Self, S3Error> {
+    pub(crate) fn new(
+        head: &RequestHead,
+        headers: &HeaderMap,
+        verified: &Verified,
+    ) -> Result<Self, S3Error> {
         let framing = match head.framing {
             Framing::Length(n) if n > 0 => Wire::Length(n),
             Framing::Chunked => Wire::Chunked(Box::default()),
@@ -44,7 +49,7 @@ impl Body {
             Payload::StreamingSigned { .. } | Payload::StreamingUnsignedTrailer
         );
         let len = if streaming {
-            Some(sealgate_s3::aws_chunked::decoded_length(&head.headers)?)
+            Some(sealgate_s3::aws_chunked::decoded_length(headers)?)
         } else {
             match &framing {
                 Wire::Done => Some(0),
@@ -53,11 +58,11 @@ impl Body {
             }
         };
         let aws = if streaming {
-            Some(Box::new(AwsChunked::new(verified, &head.headers, len.unwrap_or(0))?))
+            Some(Box::new(AwsChunked::new(verified, headers, len.unwrap_or(0))?))
         } else {
             None
         };
-        let checks = BodyChecks::from_headers(&head.headers, &verified.payload)?;
+        let checks = BodyChecks::from_headers(headers, &verified.payload)?;
         Ok(Self {
             framing,
             aws,
@@ -74,9 +79,9 @@ impl Body {
         self.len.ok_or_else(|| S3Error::new(ErrorCode::MissingContentLength))
     }
 
-    /// Plaintext bytes still to come.
-    pub(crate) fn left(&self) -> u64 {
-        self.left
+    /// Whether the client sent something by which the body's integrity can be told.
+    pub(crate) fn has_integrity(&self) -> bool {
+        self.checks.as_ref().is_some_and(|checks| checks.has_integrity())
     }
 
     /// Raw bytes still on the wire, when that is known and nobody is waiting for a `100 Continue`.
@@ -102,7 +107,7 @@ impl Body {
         Ok(())
     }
 
-    /// Reads at least one plaintext byte into `spans`, which hold no more than [`Self::left`].
+    /// Reads at least one plaintext byte into `spans`, which hold no more than is left.
     pub(crate) async fn fill<T: Transport>(
         &mut self,
         client: &mut Client<T>,
@@ -112,7 +117,7 @@ impl Body {
         if let Err(e) = self.begin(client).await {
             return (Err(e), block);
         }
-        let (got, mut block) = if self.is_identity() {
+        let (got, block) = if self.is_identity() {
             let (got, block) = client.read(block, spans).await;
             let got = match got {
                 Ok(0) => Err(truncated(client)),
@@ -136,7 +141,6 @@ impl Body {
                 }
             }
         }
-        block = block;
         (got, block)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use sealgate_http1::{
-    CONTINUE, Framing, Limits, ParseError, RequestHead, encode_response_head, parse_request,
+    CONTINUE, Framing, HttpDate, Limits, ParseError, RequestHead, encode_response_head, parse_request,
 };
 use sealgate_uring::{Block, Spans, Transport};
 
@@ -20,7 +20,7 @@ const RAW_READ: usize = 128 << 10;
 const MAX_LINGER: u64 = 4 << 20;
 
 /// A connection and its buffers.
-pub struct Client<T> {
+pub(crate) struct Client<T> {
     pub(crate) conn: T,
     input: Vec<u8>,
     pos: usize,
@@ -191,7 +191,7 @@ impl<T: Transport> Client<T> {
         headers: &HeaderMap,
         framing: Framing,
         keep_alive: bool,
-        date: &[u8],
+        date: &HttpDate,
     ) {
         self.output.clear();
         encode_response_head(&mut self.output, status, headers, framing, keep_alive, date);

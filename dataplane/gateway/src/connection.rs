@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sealgate_http1::{Framing, Limits, ParseError, RequestHead};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::{Operation, Routed, route};
-use sealgate_s3::sigv4::{Authorization, Verified, verify};
+use sealgate_s3::sigv4::{Authorization, verify};
 use sealgate_telemetry::Entry;
 use sealgate_uring::{Connector, Transport};
 
@@ -167,7 +167,7 @@ async fn handle<C: Connector, T: Transport>(
         return Err(S3Error::new(ErrorCode::InvalidAccessKeyId).into());
     };
     access_key.clone_into(&mut context.access_key);
-    let verified: Verified = verify::verify(
+    let verified = verify(
         &auth,
         &credential.secret,
         &mut core.signing_keys.borrow_mut(),

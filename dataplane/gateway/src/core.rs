@@ -1,6 +1,6 @@
 //! What one core has for itself.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,11 +10,10 @@ use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::{HeaderMap, StatusCode};
 use sealgate_backend::Store;
-use sealgate_http1::Framing;
+use sealgate_http1::{Framing, HttpDate};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_s3::sigv4::verify::SigningKeyCache;
 use sealgate_telemetry::{AccessLog, CoreMetrics, RequestIds};
-use sealgate_s3::time::http_date;
 use sealgate_uring::{Connector, Drain, Pool, Transport};
 
 use crate::client::Client;
@@ -47,7 +46,7 @@ pub struct Core<C: Connector> {
     pub(crate) signing_keys: RefCell<SigningKeyCache>,
     pub(crate) part_maps: PartMaps,
     store_users: RefCell<StoreUsers<C>>,
-    pub(crate) date: Cell<(i64, [u8; 29])>,
+    pub(crate) date: RefCell<HttpDate>,
 }
 
 struct StoreUsers<C: Connector> {
@@ -94,7 +93,7 @@ impl<C: Connector> Core<C> {
             signing_keys: RefCell::default(),
             part_maps: PartMaps::default(),
             store_users: RefCell::new(StoreUsers { generation: 0, by_access_key: HashMap::new() }),
-            date: Cell::new((i64::MIN, [b' '; 29])),
+            date: RefCell::new(HttpDate::at(0)),
         })
     }
 
@@ -137,13 +136,9 @@ impl<C: Connector> Core<C> {
         framing: Framing,
         keep_alive: bool,
     ) {
-        let now = unix_seconds();
-        let (second, mut text) = self.date.get();
-        if second != now {
-            text.copy_from_slice(http_date(now).as_bytes());
-            self.date.set((now, text));
-        }
-        client.put_head(status, headers, framing, keep_alive, &text);
+        let mut date = self.date.borrow_mut();
+        date.update(u64::try_from(unix_seconds()).unwrap_or(0));
+        client.put_head(status, headers, framing, keep_alive, &date);
     }
 }
 

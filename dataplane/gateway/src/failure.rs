@@ -8,6 +8,9 @@ use sealgate_backend::types::BackendError;
 use sealgate_kms::KeyError;
 use sealgate_s3::error::{ErrorCode, S3Error};
 
+/// Code of an answer about an object that is not what was sealed.
+const TAMPERED: &str = "ObjectAuthenticationFailed";
+
 /// The end of a request that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -29,7 +32,7 @@ impl Failure {
         Self::Answer {
             error: S3Error::with_message(
                 // A 500: another replica of the store's may hold the object unharmed, so a retry can help.
-                gateway_code(StatusCode::INTERNAL_SERVER_ERROR, "ObjectAuthenticationFailed"),
+                gateway_code(StatusCode::INTERNAL_SERVER_ERROR, TAMPERED),
                 "The stored object failed authentication: it was changed, cut, moved or not sealed by this gateway.",
             ),
             retry_after: None,
@@ -59,6 +62,11 @@ impl Failure {
             retry_after: Some(Duration::from_secs(1)),
             log: Some("buffer budget exhausted".into()),
         }
+    }
+
+    /// Whether a stored object, or an id, failed authentication.
+    pub(crate) fn is_tampering(&self) -> bool {
+        matches!(self, Self::Answer { error, .. } if error.code.as_str() == TAMPERED)
     }
 
     /// For the log, once an answer can no longer be sent.

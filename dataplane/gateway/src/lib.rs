@@ -1,1 +1,28 @@
-//! sealgate-gateway
+//! The gateway itself: S3 requests in, sealed objects out, and back.
+//!
+//! One [`Core`] per thread holds all that its connections need; [`serve`] runs one connection. The byte path is in
+//! `seal` (writes) and `open` (reads), the operations are in `ops`, one file each.
+#![forbid(unsafe_code)]
+
+mod body;
+mod checksums;
+mod client;
+mod connection;
+mod core;
+mod failure;
+mod keyring;
+mod object;
+mod open;
+mod ops;
+mod parts;
+mod pass;
+mod reply;
+mod request;
+mod seal;
+pub mod snapshot;
+mod source;
+mod uploads;
+
+pub use crate::core::{Core, CoreParts, Random};
+pub use connection::serve;
+pub use keyring::Keyring;

@@ -24,7 +24,7 @@ use crate::reply::{set, set_encryption, set_etag};
 use crate::snapshot::BucketRule;
 
 const META: &str = "x-amz-meta-";
-const ENVELOPE: HeaderName = HeaderName::from_static("x-amz-meta-sealgate");
+pub(crate) const ENVELOPE: HeaderName = HeaderName::from_static("x-amz-meta-sealgate");
 const METADATA: HeaderName = HeaderName::from_static("x-amz-meta-sealgate-m");
 /// Metadata names that are the gateway's own.
 const RESERVED: &str = "x-amz-meta-sealgate";

@@ -11,7 +11,6 @@ use sealgate_envelope::{
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::failure::Failure;
-use crate::seal::slots;
 
 /// What to read of one stream: chunks `first..`, plaintext bytes of them, and which of those are wanted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,8 +113,8 @@ impl<C: Connector> Opener<C> {
     }
 
     /// What is left of the store's body: the object's trailer, after a read of everything.
-    pub(crate) fn into_rest(self) -> StoreBody<C> {
-        self.body
+    pub(crate) fn body(&mut self) -> &mut StoreBody<C> {
+        &mut self.body
     }
 
     /// Reads and opens as much as `block` holds: the spans of the plaintext that is wanted.
@@ -243,9 +242,4 @@ pub(crate) async fn read_exact<C: Connector>(
         }
     }
     (Ok(()), block)
-}
-
-/// Blocks for reading `len` plaintext bytes.
-pub(crate) fn fits_one(len: u64, size: sealgate_uring::BlockSize) -> bool {
-    len <= (slots(size) * CHUNK) as u64
 }

@@ -16,6 +16,8 @@ mod put_object;
 mod upload_part;
 mod upload_part_copy;
 
+pub(crate) use get_object::{Opening, override_headers};
+pub(crate) use list_objects::MAX_PAGE;
 use sealgate_s3::route::Operation;
 use sealgate_uring::{Connector, Transport};
 
@@ -58,10 +60,10 @@ async fn bodiless<C: Connector, T: Transport>(
         O::GetObject => get_object::run(rq, client).await,
         O::HeadObject => head_object::run(rq).await,
         O::DeleteObject => delete_object::run(rq).await,
-        O::CopyObject => copy_object::run(rq, client).await,
+        O::CopyObject => copy_object::run(rq).await,
         O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,
         O::CreateMultipartUpload => create_upload::run(rq).await,
-        O::UploadPartCopy => upload_part_copy::run(rq, client).await,
+        O::UploadPartCopy => upload_part_copy::run(rq).await,
         O::AbortMultipartUpload => abort::run(rq).await,
         O::ListParts => list_parts::run(rq).await,
         O::ListMultipartUploads => list_uploads::run(rq).await,

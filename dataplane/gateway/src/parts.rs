@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sealgate_backend::Store;
 use sealgate_backend::types::{BackendError, GetRequest, Location};
-use sealgate_envelope::{STREAM_HEADER, Trailer};
+use sealgate_envelope::{CipherLen, STREAM_HEADER, Trailer};
 use sealgate_s3::conditions::Conditions;
 use sealgate_uring::{BlockSize, Connector, Spans};
 
@@ -73,16 +73,18 @@ pub(crate) async fn part_map<C: Connector>(
     let mut look = FIRST_LOOK.min(len);
     let bytes = loop {
         let bytes = read_range(core, store, at, &sealed.info.etag, len - look..len).await?;
-        let needed = Trailer::sealed_len(&bytes).map_err(Failure::tampered)?;
+        let tail = bytes.last_chunk().ok_or_else(|| Failure::tampered("the object has no tail"))?;
+        let needed = Trailer::sealed_len(tail).map_err(Failure::tampered)?;
         if needed as u64 > len {
             return Err(Failure::tampered("the trailer is longer than the object"));
         }
         if needed <= bytes.len() {
-            break bytes[bytes.len() - needed..].to_vec();
+            break bytes;
         }
         look = needed as u64;
     };
-    let trailer = Trailer::open(&sealed.dek, &sealed.envelope.fields.object_id, &bytes)
+    let object_id = &sealed.envelope.fields.object_id;
+    let trailer = Trailer::open(&sealed.dek, object_id, CipherLen(len), &bytes)
         .map_err(|e| Failure::tampered(format_args!("the trailer: {e}")))?;
     if trailer.plain_len().0 != sealed.plain_len {
         return Err(Failure::tampered("the trailer is of an object of another length"));

@@ -52,11 +52,6 @@ impl<C: Connector> Request<'_, C> {
         self.snapshot.rule(&at.bucket, at.key.as_ref()).ok_or_else(no_rule)
     }
 
-    /// How the bucket's objects under `prefix` are kept.
-    pub(crate) fn bucket_rule(&self, prefix: &[u8]) -> Result<&BucketRule, Failure> {
-        self.snapshot.rule(self.bucket()?, prefix).ok_or_else(no_rule)
-    }
-
     /// Refuses what the client's credential does not allow.
     pub(crate) fn allow(
         &self,

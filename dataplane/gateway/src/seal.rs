@@ -1,6 +1,8 @@
 //! The byte path of a write: client → sealed in place → store, with the next read under way while the last run
 //! of chunks is written.
 
+use std::time::Duration;
+
 use sealgate_backend::types::Stored;
 use sealgate_backend::Upload;
 use sealgate_envelope::{CHUNK, SLOT, STREAM_HEADER, StreamSealer, TAG, TrailerWriter};
@@ -26,27 +28,36 @@ pub(crate) trait Source {
 }
 
 /// A client's body as a source.
-pub(crate) struct FromClient<'c, T> {
-    pub(crate) client: &'c mut Client<T>,
-    pub(crate) body: &'c mut Body,
-    pub(crate) timeouts: ClientTimeouts,
+pub(crate) struct FromClient<'c, T: Transport> {
+    client: &'c mut Client<T>,
+    body: &'c mut Body,
+    timeouts: ClientTimeouts,
 }
+
+impl<'c, T: Transport> FromClient<'c, T> {
+    /// Only the time that the client itself takes counts towards its minimum rate.
+    pub(crate) fn new(
+        client: &'c mut Client<T>,
+        body: &'c mut Body,
+        timeouts: ClientTimeouts,
+    ) -> Self {
+        client.conn.watch().minimum_rate(timeouts.minimum_rate, RATE_WINDOW);
+        Self { client, body, timeouts }
+    }
+}
+
+/// What a client's rate is averaged over.
+const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 impl<T: Transport> Source for FromClient<'_, T> {
     async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
-        let watch = self.client.conn.watch();
-        if !watch.is_set() {
-            watch.deadline_in(self.timeouts.for_bytes(spans.len()));
-        }
-        let (got, block) = self.body.fill(self.client, block, spans).await;
-        if matches!(got, Ok(n) if n == spans.len()) {
-            self.client.conn.watch().clear();
-        }
-        (got, block)
+        self.body.fill(self.client, block, spans).await
     }
 
     async fn finish(&mut self) -> Result<Known, Failure> {
-        self.client.conn.watch().deadline_in(self.timeouts.for_bytes(0));
+        let watch = self.client.conn.watch();
+        watch.clear();
+        watch.deadline_in(self.timeouts.for_bytes(0));
         let known = self.body.finish(self.client).await;
         self.client.conn.watch().clear();
         known

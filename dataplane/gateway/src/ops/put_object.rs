@@ -41,7 +41,7 @@ pub(crate) async fn run<C: Connector, T: Transport>(
         check_directory_headers(rq.headers)?;
     }
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
-    let mut source = FromClient { client, body, timeouts: rq.snapshot.timeouts };
+    let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
     if !rule.encrypt {
         return pass::put(rq, &at, &mut source, len, &conditions).await;
     }

@@ -1,0 +1,211 @@
+//! Starts the data plane: one thread per core, each with its listener, its buffers, its store and its keys.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sealgate_backend::Store;
+use sealgate_backend::fs::FsStore;
+use sealgate_backend::s3::{S3Options, S3Store};
+use sealgate_gateway::snapshot::Snapshot;
+use sealgate_gateway::{Core, CoreParts, serve};
+use sealgate_kms::KeyClient;
+use sealgate_s3::sigv4::SecretKey;
+use sealgate_s3::sigv4::sign::Signer;
+use sealgate_telemetry::{AccessLog, CoreMetrics, Gauges, RequestIds};
+use sealgate_uring::{
+    Cores, Listener, Pool, RuntimeConfig, StoreConnector, TlsAcceptor, sleep, spawn, start,
+};
+
+/// How often a core reports its gauges.
+const REPORT: Duration = Duration::from_millis(500);
+/// Least buffers of a core: four large streams.
+const LEAST_BUDGET: usize = 10 << 20;
+
+/// What the data plane is started with.
+pub(crate) struct Plan {
+    /// Where clients connect.
+    pub(crate) listen: SocketAddr,
+    /// TLS for clients.
+    pub(crate) tls: Option<Arc<TlsAcceptor>>,
+    pub(crate) runtime: RuntimeConfig,
+    /// Bytes of buffers, all cores together.
+    pub(crate) buffer_budget: usize,
+    pub(crate) store: StorePlan,
+    pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
+    pub(crate) keys: KeyClient,
+    pub(crate) access_log: AccessLog,
+}
+
+/// The store behind.
+pub(crate) enum StorePlan {
+    /// A directory.
+    Fs(PathBuf),
+    /// An S3 store.
+    S3(Box<S3Plan>),
+}
+
+/// How to reach an S3 store.
+pub(crate) struct S3Plan {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) options: S3Options,
+    pub(crate) region: String,
+    pub(crate) access_key: String,
+    pub(crate) secret: SecretKey,
+    pub(crate) session_token: Option<String>,
+}
+
+/// The running data plane.
+pub(crate) struct DataPlane {
+    pub(crate) cores: Cores,
+    /// One for each core.
+    pub(crate) metrics: Vec<Arc<CoreMetrics>>,
+    /// Cores that accept connections.
+    pub(crate) ready: Arc<AtomicUsize>,
+    /// Where clients connect, the port filled in.
+    pub(crate) listen: SocketAddr,
+}
+
+/// Starts the cores.
+///
+/// # Errors
+///
+/// When the address cannot be bound, the directory cannot be used, or threads or rings cannot be made.
+pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
+    // Bound here first: a wrong address is an error of start-up, and port 0 becomes one port for all cores.
+    let listen = claim(plan.listen)?;
+    if let StorePlan::Fs(root) = &plan.store {
+        std::fs::create_dir_all(root).map_err(|e| {
+            io::Error::new(e.kind(), format!("the directory {} cannot be made: {e}", root.display()))
+        })?;
+    }
+    let metrics: Vec<Arc<CoreMetrics>> =
+        (0..plan.runtime.cores).map(|_| Arc::default()).collect();
+    let ready = Arc::new(AtomicUsize::new(0));
+    let runtime = plan.runtime.clone();
+    let shared = Arc::new((plan, metrics.clone(), Arc::clone(&ready)));
+    let cores = start(&runtime, move |context| {
+        let shared = Arc::clone(&shared);
+        async move {
+            let (plan, metrics, ready) = &*shared;
+            let (core, drain) = (context.core, context.drain);
+            match make_core(plan, Arc::clone(&metrics[core]), drain).await {
+                Ok(core) => accept_all(plan, listen, &core, ready).await,
+                Err(e) => tracing::error!(core, error = %e, "a core could not be started"),
+            }
+        }
+    })?;
+    Ok(DataPlane { cores, metrics, ready, listen })
+}
+
+/// Finds the port, and that the address is free.
+fn claim(listen: SocketAddr) -> io::Result<SocketAddr> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {listen}: {e}"));
+    // Without SO_REUSEPORT, so that a second process on the same address fails instead of sharing it unnoticed.
+    let probe = std::net::TcpListener::bind(listen).map_err(named)?;
+    probe.local_addr()
+}
+
+async fn make_core(
+    plan: &Plan,
+    metrics: Arc<CoreMetrics>,
+    drain: sealgate_uring::Drain,
+) -> io::Result<Rc<Core<StoreConnector>>> {
+    let budget = (plan.buffer_budget / plan.runtime.cores.max(1)).max(LEAST_BUDGET);
+    let (store, store_region) = match &plan.store {
+        StorePlan::Fs(root) => {
+            (Store::Fs(Rc::new(FsStore::open(root).await?)), "us-east-1".to_owned())
+        }
+        StorePlan::S3(s3) => {
+            let connector =
+                StoreConnector::new(&s3.host, s3.port, s3.tls.clone(), s3.connect_timeout);
+            let signer = Signer::new(
+                s3.access_key.clone(),
+                s3.secret.duplicate(),
+                s3.session_token.clone(),
+                s3.region.clone(),
+            );
+            (Store::S3(S3Store::new(connector, s3.options.clone(), signer)), s3.region.clone())
+        }
+    };
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed).map_err(|_| io::Error::other("no random bytes"))?;
+    Ok(Core::new(CoreParts {
+        snapshot: Arc::clone(&plan.snapshot),
+        pool: Pool::new(budget),
+        store,
+        store_region,
+        keys: plan.keys.clone(),
+        metrics,
+        access_log: plan.access_log.clone(),
+        ids: RequestIds::new(u64::from_le_bytes(seed)),
+        drain,
+    }))
+}
+
+/// Accepts connections until the listener is closed for draining.
+async fn accept_all(
+    plan: &Plan,
+    listen: SocketAddr,
+    core: &Rc<Core<StoreConnector>>,
+    ready: &AtomicUsize,
+) {
+    let listener = match Listener::bind(listen) {
+        Ok(listener) => listener,
+        Err(e) => {
+            tracing::error!(%listen, error = %e, "cannot listen");
+            return;
+        }
+    };
+    ready.fetch_add(1, Ordering::Release);
+    spawn(report(Rc::clone(core)));
+    while let Ok(conn) = listener.accept().await {
+        let core = Rc::clone(core);
+        match &plan.tls {
+            None => spawn(serve(core, conn)),
+            Some(tls) => {
+                let tls = Arc::clone(tls);
+                spawn(async move {
+                    // A handshake that fails is the client's affair; the count of connections shows it.
+                    match tls.accept(conn).await {
+                        Ok(conn) => serve(core, conn).await,
+                        Err(e) => tracing::debug!(error = %e, "a TLS handshake failed"),
+                    }
+                });
+            }
+        }
+    }
+    ready.fetch_sub(1, Ordering::Release);
+}
+
+/// Reports the core's parts to the control plane.
+async fn report(core: Rc<Core<StoreConnector>>) {
+    while !core.drain.is_draining() {
+        let (key_hits, key_misses) = core.keyring.counts();
+        let (connects, retries, resumes) = match &core.store {
+            Store::S3(s3) => {
+                let c = s3.counters();
+                (c.connects.get(), c.retries.get(), c.resumes.get())
+            }
+            Store::Fs(_) => (0, 0, 0),
+        };
+        core.metrics.set_gauges(Gauges {
+            key_hits,
+            key_misses,
+            buffers_in_use: core.pool.in_use() as u64,
+            buffers_budget: core.pool.budget() as u64,
+            store_connects: connects,
+            store_retries: retries,
+            store_resumes: resumes,
+        });
+        sleep(REPORT).await;
+    }
+}

@@ -1,0 +1,288 @@
+//! Counters of the data plane, and their Prometheus text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the latency buckets, microseconds: powers of four from 64 µs to 67 s.
+const BOUNDS: [u64; 11] =
+    [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1 << 20, 1 << 22, 1 << 24, 1 << 26];
+
+/// One metric: its name, Prometheus type and meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name, with its unit.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+macro_rules! table {
+    ($($constant:ident $name:literal $kind:literal $help:literal;)*) => {
+        $(const $constant: Metric = Metric { name: $name, kind: $kind, help: $help };)*
+        /// Every metric there is.
+        pub const TABLE: &[Metric] = &[$($constant),*];
+    };
+}
+
+table! {
+    REQUESTS "sealgate_requests_total" "counter" "Requests by S3 operation and HTTP status; status 0 is a cut connection.";
+    ERRORS "sealgate_errors_total" "counter" "Failed requests by S3 operation and error code.";
+    LATENCY "sealgate_request_duration_seconds" "histogram" "From a request's head to the end of its answer, by operation.";
+    BYTES_IN "sealgate_client_received_bytes_total" "counter" "Bytes received from clients, heads included.";
+    BYTES_OUT "sealgate_client_sent_bytes_total" "counter" "Bytes sent to clients, heads included.";
+    ACCEPTED "sealgate_connections_total" "counter" "Client connections accepted.";
+    OPEN "sealgate_connections_open" "gauge" "Client connections open now.";
+    KEY_HITS "sealgate_key_cache_hits_total" "counter" "Key-encryption keys found in a core's cache.";
+    KEY_MISSES "sealgate_key_cache_misses_total" "counter" "Key-encryption keys that a core had to ask the control plane for.";
+    BUFFERS "sealgate_buffer_bytes_in_use" "gauge" "Bytes of leased buffers.";
+    BUFFER_BUDGET "sealgate_buffer_bytes_budget" "gauge" "Bytes that may be leased at most.";
+    STORE_CONNECTS "sealgate_store_connections_total" "counter" "Connections opened to the store.";
+    STORE_RETRIES "sealgate_store_retries_total" "counter" "Exchanges with the store that were tried again.";
+    STORE_RESUMES "sealgate_store_resumes_total" "counter" "Reads from the store that were resumed in the middle.";
+    LOG_DROPPED "sealgate_access_log_dropped_total" "counter" "Access log entries dropped because the writer was too slow.";
+    DRIVER "sealgate_driver_info" "gauge" "1, labelled with the I/O driver in use: io_uring or epoll.";
+    AEAD "sealgate_aead_info" "gauge" "1, labelled with the library that seals and opens: aws-lc or ring.";
+    BUILD "sealgate_build_info" "gauge" "1, labelled with the version.";
+}
+
+/// What one core has counted. One thread writes, with relaxed atomics; any may read.
+#[derive(Debug, Default)]
+pub struct CoreMetrics {
+    /// By operation; the lock is only ever contended by a scrape.
+    operations: Mutex<BTreeMap<&'static str, Operation>>,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    accepted: AtomicU64,
+    closed: AtomicU64,
+    gauges: [AtomicU64; GAUGES],
+}
+
+const GAUGES: usize = 7;
+
+/// What a core reports of its parts; it sets these now and then.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Gauges {
+    /// See `sealgate_key_cache_hits_total`.
+    pub key_hits: u64,
+    /// See `sealgate_key_cache_misses_total`.
+    pub key_misses: u64,
+    /// See `sealgate_buffer_bytes_in_use`.
+    pub buffers_in_use: u64,
+    /// See `sealgate_buffer_bytes_budget`.
+    pub buffers_budget: u64,
+    /// See `sealgate_store_connections_total`.
+    pub store_connects: u64,
+    /// See `sealgate_store_retries_total`.
+    pub store_retries: u64,
+    /// See `sealgate_store_resumes_total`.
+    pub store_resumes: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Operation {
+    by_status: BTreeMap<u16, u64>,
+    by_code: BTreeMap<&'static str, u64>,
+    buckets: [u64; BOUNDS.len()],
+    count: u64,
+    micros: u64,
+}
+
+impl CoreMetrics {
+    /// Counts a request that has ended.
+    pub fn request(
+        &self,
+        operation: &'static str,
+        status: u16,
+        code: Option<&'static str>,
+        bytes_in: u64,
+        bytes_out: u64,
+        duration: Duration,
+    ) {
+        add(&self.bytes_in, bytes_in);
+        add(&self.bytes_out, bytes_out);
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let Ok(mut operations) = self.operations.lock() else { return };
+        let counts = operations.entry(operation).or_default();
+        *counts.by_status.entry(status).or_default() += 1;
+        if let Some(code) = code {
+            *counts.by_code.entry(code).or_default() += 1;
+        }
+        counts.count += 1;
+        counts.micros = counts.micros.saturating_add(micros);
+        if let Some(bucket) = BOUNDS.iter().position(|bound| micros <= *bound) {
+            counts.buckets[bucket] += 1;
+        }
+    }
+
+    /// Counts a connection in.
+    pub fn connection_opened(&self) {
+        add(&self.accepted, 1);
+    }
+
+    /// Counts a connection out.
+    pub fn connection_closed(&self) {
+        add(&self.closed, 1);
+    }
+
+    /// Sets what the core reports of its parts.
+    pub fn set_gauges(&self, g: Gauges) {
+        let values = [
+            g.key_hits,
+            g.key_misses,
+            g.buffers_in_use,
+            g.buffers_budget,
+            g.store_connects,
+            g.store_retries,
+            g.store_resumes,
+        ];
+        for (cell, value) in self.gauges.iter().zip(values) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One writer: no read-modify-write is needed.
+fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// All cores as Prometheus text (exposition format 0.0.4). `info` labels are (metric, label, value) with value 1.
+#[must_use]
+pub fn render(cores: &[Arc<CoreMetrics>], log_dropped: u64, driver: &str, aead: &str) -> String {
+    let mut out = String::with_capacity(16 << 10);
+    let sum = |f: &dyn Fn(&CoreMetrics) -> u64| cores.iter().map(|c| f(c)).sum::<u64>();
+    operations(cores, &mut out);
+    let plain = |out: &mut String, metric: &Metric, value: u64| {
+        header(out, metric);
+        let _ = writeln!(out, "{} {value}", metric.name);
+    };
+    let load = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+    plain(&mut out, &BYTES_IN, sum(&|c| load(&c.bytes_in)));
+    plain(&mut out, &BYTES_OUT, sum(&|c| load(&c.bytes_out)));
+    plain(&mut out, &ACCEPTED, sum(&|c| load(&c.accepted)));
+    plain(&mut out, &OPEN, sum(&|c| load(&c.accepted).saturating_sub(load(&c.closed))));
+    let gauges = [
+        &KEY_HITS,
+        &KEY_MISSES,
+        &BUFFERS,
+        &BUFFER_BUDGET,
+        &STORE_CONNECTS,
+        &STORE_RETRIES,
+        &STORE_RESUMES,
+    ];
+    for (i, metric) in gauges.into_iter().enumerate() {
+        plain(&mut out, metric, sum(&|c| load(&c.gauges[i])));
+    }
+    plain(&mut out, &LOG_DROPPED, log_dropped);
+    for (metric, label, value) in [
+        (&DRIVER, "driver", driver),
+        (&AEAD, "library", aead),
+        (&BUILD, "version", env!("CARGO_PKG_VERSION")),
+    ] {
+        header(&mut out, metric);
+        let _ = writeln!(out, "{}{{{label}=\"{value}\"}} 1", metric.name);
+    }
+    out
+}
+
+fn header(out: &mut String, metric: &Metric) {
+    let _ = writeln!(out, "# HELP {} {}\n# TYPE {0} {2}", metric.name, metric.help, metric.kind);
+}
+
+/// Operations and codes are names of this program's own tables: they need no escaping.
+fn operations(cores: &[Arc<CoreMetrics>], out: &mut String) {
+    let mut all: BTreeMap<&'static str, Operation> = BTreeMap::new();
+    for core in cores {
+        let Ok(operations) = core.operations.lock() else { continue };
+        for (name, counts) in &*operations {
+            let total = all.entry(name).or_default();
+            for (status, n) in &counts.by_status {
+                *total.by_status.entry(*status).or_default() += n;
+            }
+            for (code, n) in &counts.by_code {
+                *total.by_code.entry(code).or_default() += n;
+            }
+            for (to, from) in total.buckets.iter_mut().zip(counts.buckets) {
+                *to += from;
+            }
+            total.count += counts.count;
+            total.micros = total.micros.saturating_add(counts.micros);
+        }
+    }
+    header(out, &REQUESTS);
+    for (name, counts) in &all {
+        for (status, n) in &counts.by_status {
+            let _ = writeln!(out, "{}{{operation=\"{name}\",status=\"{status}\"}} {n}", REQUESTS.name);
+        }
+    }
+    header(out, &ERRORS);
+    for (name, counts) in &all {
+        for (code, n) in &counts.by_code {
+            let _ = writeln!(out, "{}{{operation=\"{name}\",code=\"{code}\"}} {n}", ERRORS.name);
+        }
+    }
+    header(out, &LATENCY);
+    for (name, counts) in &all {
+        let mut below = 0;
+        for (bound, n) in BOUNDS.iter().zip(counts.buckets) {
+            below += n;
+            let seconds = *bound as f64 / 1e6;
+            let _ = writeln!(out, "{}_bucket{{operation=\"{name}\",le=\"{seconds}\"}} {below}", LATENCY.name);
+        }
+        let _ = writeln!(out, "{}_bucket{{operation=\"{name}\",le=\"+Inf\"}} {}", LATENCY.name, counts.count);
+        let _ = writeln!(out, "{}_sum{{operation=\"{name}\"}} {}", LATENCY.name, counts.micros as f64 / 1e6);
+        let _ = writeln!(out, "{}_count{{operation=\"{name}\"}} {}", LATENCY.name, counts.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_added_up_and_every_metric_of_the_table_is_rendered() {
+        let cores = [Arc::new(CoreMetrics::default()), Arc::new(CoreMetrics::default())];
+        for core in &cores {
+            core.connection_opened();
+            core.request("GetObject", 200, None, 10, 20, Duration::from_micros(100));
+            core.request("GetObject", 404, Some("NoSuchKey"), 1, 2, Duration::from_secs(100));
+            core.set_gauges(Gauges { key_hits: 3, ..Gauges::default() });
+        }
+        cores[0].connection_closed();
+        let text = render(&cores, 4, "epoll", "ring");
+        for line in [
+            "sealgate_requests_total{operation=\"GetObject\",status=\"200\"} 2",
+            "sealgate_errors_total{operation=\"GetObject\",code=\"NoSuchKey\"} 2",
+            "sealgate_request_duration_seconds_bucket{operation=\"GetObject\",le=\"0.000256\"} 2",
+            "sealgate_request_duration_seconds_bucket{operation=\"GetObject\",le=\"67.108864\"} 2",
+            "sealgate_request_duration_seconds_bucket{operation=\"GetObject\",le=\"+Inf\"} 4",
+            "sealgate_client_received_bytes_total 22",
+            "sealgate_connections_open 1",
+            "sealgate_key_cache_hits_total 6",
+            "sealgate_access_log_dropped_total 4",
+            "sealgate_driver_info{driver=\"epoll\"} 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        }
+        for metric in TABLE {
+            assert!(text.contains(&format!("# TYPE {} {}\n", metric.name, metric.kind)));
+        }
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric() {
+        let page = include_str!("../../../docs/metrics.md");
+        for metric in TABLE {
+            let row = format!("| `{}` | {} | {} |", metric.name, metric.kind, metric.help);
+            assert!(page.contains(&row), "docs/metrics.md lacks: {row}");
+        }
+        let rows = page.lines().filter(|l| l.starts_with("| `sealgate_")).count();
+        assert_eq!(rows, TABLE.len());
+    }
+}

@@ -1,0 +1,260 @@
+//! CompleteMultipartUpload: checks the client's list, writes the object's trailer as the last part, completes.
+
+use std::collections::HashMap;
+
+use sealgate_backend::types::{
+    BackendError, CompletedPart, GetRequest, Location, PartInfo, Stored,
+};
+use sealgate_envelope::law::stream_plain_len;
+use sealgate_envelope::{Checksums, Envelope, Trailer, TrailerWriter};
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::xml::{CompleteMultipartUpload, CompleteMultipartUploadResult};
+use sealgate_uring::{BlockSize, Connector, Spans, Transport};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::object::{ENVELOPE, client_etag, store_conditions, store_etag};
+use crate::ops::MAX_PAGE;
+use crate::reply::{Reply, set_encryption};
+use crate::request::Request;
+use crate::uploads::{self, MINIMUM_PART, Upload};
+
+/// 10,000 parts with ETags and checksums.
+const MAX_DOCUMENT: usize = 4 << 20;
+
+/// A part that the client chose.
+struct Chosen {
+    number: u16,
+    plain_len: u64,
+    stored: PartInfo,
+    staged: bool,
+}
+
+pub(crate) async fn run<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+    body: &mut Body,
+) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    let document = body.document(client, MAX_DOCUMENT).await?;
+    let list = CompleteMultipartUpload::parse(&document)?;
+    if list.parts.is_empty() {
+        return Err(S3Error::new(ErrorCode::MalformedXML).into());
+    }
+    if !list.parts.is_sorted_by(|a, b| a.number < b.number) {
+        return Err(S3Error::new(ErrorCode::InvalidPartOrder).into());
+    }
+    let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
+    let stored = if rule.encrypt {
+        let upload = uploads::open(rq, &at).await?;
+        complete(rq, &at, &upload, &list, &conditions).await?
+    } else {
+        let parts: Vec<CompletedPart> = list
+            .parts
+            .iter()
+            .map(|p| CompletedPart { number: p.number, etag: p.etag.clone() })
+            .collect();
+        rq.store.complete_upload(&at, rq.query("uploadId")?, &parts, &conditions).await?
+    };
+    let result = CompleteMultipartUploadResult {
+        location: format!("/{}/{}", at.bucket, at.key.encoded()),
+        bucket: at.bucket.clone(),
+        key: at.key.as_bytes().clone(),
+        etag: if rule.encrypt { client_etag(&stored.etag) } else { stored.etag },
+        checksum: None,
+    };
+    let mut reply = Reply::xml(result.to_xml()).with_all(&stored.headers);
+    if rule.encrypt {
+        set_encryption(&mut reply.headers, &rule.key);
+    }
+    Ok(reply)
+}
+
+async fn complete<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    upload: &Upload,
+    list: &CompleteMultipartUpload,
+    conditions: &Conditions,
+) -> Result<Stored, Failure> {
+    let uploaded = match uploaded_parts(rq, at, &upload.backend_id).await {
+        Ok(parts) => parts,
+        Err(e) => return completed_before(rq, at, upload, e).await,
+    };
+    let staged = uploads::staged_parts(rq, at, &upload.backend_id).await?;
+    let chosen = choose(list, &uploaded, &staged)?;
+    check_declared_size(rq, &chosen)?;
+    let trailer = Trailer::multipart(
+        chosen.iter().map(|part| (part.number, part.plain_len)),
+        Checksums::none(),
+    )
+    .map_err(|e| Failure::new(ErrorCode::InvalidRequest, format!("The parts make no object: {e}.")))?;
+    let object_id = &upload.envelope.fields.object_id;
+    let writer = trailer.seal(&upload.dek, object_id, rq.core.random.bytes());
+    let mut parts: Vec<CompletedPart> = chosen
+        .iter()
+        .filter(|part| !part.staged)
+        .map(|part| CompletedPart { number: part.number, etag: part.stored.etag.clone() })
+        .collect();
+    parts.push(put_end(rq, at, upload, &chosen, writer).await?);
+    let stored = match rq.store.complete_upload(at, &upload.backend_id, &parts, conditions).await {
+        Ok(stored) => stored,
+        Err(e) => return completed_before(rq, at, upload, e).await,
+    };
+    uploads::remove_staged(rq, at, &upload.backend_id, &staged).await;
+    Ok(stored)
+}
+
+async fn uploaded_parts<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    backend_id: &str,
+) -> Result<Vec<PartInfo>, BackendError> {
+    let mut parts = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = rq.store.list_parts(at, backend_id, after, MAX_PAGE).await?;
+        parts.extend(page.parts);
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(parts),
+        }
+    }
+}
+
+/// Matches the client's list with what was uploaded. The client's list is the object: it may leave parts out.
+fn choose(
+    list: &CompleteMultipartUpload,
+    uploaded: &[PartInfo],
+    staged: &[PartInfo],
+) -> Result<Vec<Chosen>, Failure> {
+    let index = |parts: &[PartInfo]| -> HashMap<u16, PartInfo> {
+        parts.iter().map(|p| (p.number, p.clone())).collect()
+    };
+    let (uploaded, staged) = (index(uploaded), index(staged));
+    let last = list.parts.len() - 1;
+    let mut chosen = Vec::with_capacity(list.parts.len());
+    for (i, asked) in list.parts.iter().enumerate() {
+        let etag = store_etag(&asked.etag);
+        let matching = |parts: &HashMap<u16, PartInfo>| {
+            parts.get(&asked.number).filter(|part| part.etag == etag).cloned()
+        };
+        let (stored, is_staged) = match (matching(&staged), matching(&uploaded)) {
+            (Some(part), _) => (part, true),
+            (None, Some(part)) => (part, false),
+            (None, None) => {
+                return Err(S3Error::new(ErrorCode::InvalidPart)
+                    .detail("PartNumber", asked.number.to_string())
+                    .detail("ETag", asked.etag.clone())
+                    .into());
+            }
+        };
+        let plain_len = stream_plain_len(stored.len)
+            .ok_or_else(|| Failure::tampered(format_args!("part {} has no possible length", asked.number)))?;
+        if i < last && plain_len < MINIMUM_PART {
+            return Err(S3Error::new(ErrorCode::EntityTooSmall)
+                .detail("PartNumber", asked.number.to_string())
+                .detail("MinSizeAllowed", MINIMUM_PART.to_string())
+                .into());
+        }
+        chosen.push(Chosen { number: asked.number, plain_len, stored, staged: is_staged });
+    }
+    Ok(chosen)
+}
+
+/// `x-amz-mp-object-size`: what the client believes it has uploaded.
+fn check_declared_size<C: Connector>(
+    rq: &Request<'_, C>,
+    chosen: &[Chosen],
+) -> Result<(), Failure> {
+    let Some(declared) = rq.headers.get("x-amz-mp-object-size") else { return Ok(()) };
+    let total: u64 = chosen.iter().map(|part| part.plain_len).sum();
+    if declared.to_str().ok().and_then(|d| d.parse().ok()) == Some(total) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorCode::InvalidRequest,
+        format!("The parts hold {total} bytes, which is not what x-amz-mp-object-size says."),
+    ))
+}
+
+/// Writes the object's end as the store's last part: the client's last part, if it was staged, then the trailer.
+async fn put_end<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    upload: &Upload,
+    chosen: &[Chosen],
+    mut trailer: TrailerWriter,
+) -> Result<CompletedPart, Failure> {
+    let Some(last) = chosen.last() else { return Err(S3Error::new(ErrorCode::MalformedXML).into()) };
+    let (number, staged_len) =
+        if last.staged { (last.number, last.stored.len) } else { (last.number + 1, 0) };
+    let len = staged_len + trailer.remaining();
+    let size = BlockSize::holding(usize::try_from(len).unwrap_or(usize::MAX));
+    let wait = rq.snapshot.timeouts.buffer_wait;
+    let [mut block] = rq.core.pool.lease::<1>(size, wait).await.map_err(|_| Failure::busy())?;
+    let mut source = None;
+    if last.staged {
+        let place = uploads::staged_at(at, &upload.backend_id, last.number)?;
+        let request = GetRequest {
+            range: None,
+            conditions: Conditions::if_match(last.stored.etag.clone()),
+        };
+        source = Some(rq.store.get(&place, &request).await?.2);
+    }
+    let mut to_store = rq.store.put_part(at, &upload.backend_id, number, len).await?;
+    let mut staged_left = staged_len;
+    loop {
+        let mut have = 0;
+        while have < block.len() && staged_left > 0 {
+            let Some(body) = source.as_mut() else { break };
+            let room = usize::try_from(staged_left).unwrap_or(usize::MAX).min(block.len() - have);
+            let (got, back) = body.read(block, Spans::contiguous(have..have + room)).await;
+            block = back;
+            match got? {
+                0 => return Err(Failure::tampered("a staged part is cut")),
+                n => {
+                    have += n;
+                    staged_left -= n as u64;
+                }
+            }
+        }
+        have += trailer.fill(&mut block[have..]);
+        if staged_left == 0 && trailer.remaining() == 0 {
+            let (stored, _) = to_store.finish(block, Spans::contiguous(0..have)).await;
+            return Ok(CompletedPart { number, etag: stored?.etag });
+        }
+        let (written, back) = to_store.write(block, Spans::contiguous(0..have)).await;
+        block = back;
+        written?;
+    }
+}
+
+/// A Complete that fails may have taken effect already, by an earlier attempt whose answer was lost: if the object that
+/// is there now is this upload's, that is a success (S3-TRAPS 11, 32).
+async fn completed_before<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    upload: &Upload,
+    error: BackendError,
+) -> Result<Stored, Failure> {
+    let may_be = match &error {
+        BackendError::Answer(e) => matches!(
+            e.code,
+            ErrorCode::NoSuchUpload | ErrorCode::InternalError | ErrorCode::InvalidPart
+        ),
+        _ => true,
+    };
+    if may_be
+        && let Ok(info) = rq.store.head(at, &Conditions::default()).await
+        && let Some(envelope) = info.headers.get(&ENVELOPE)
+        && let Ok(envelope) = Envelope::decode(envelope.as_bytes())
+        && envelope.fields.object_id == upload.envelope.fields.object_id
+    {
+        return Ok(Stored { etag: info.etag, headers: http::HeaderMap::new() });
+    }
+    Err(error.into())
+}

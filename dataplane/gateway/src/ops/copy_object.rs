@@ -1,0 +1,246 @@
+//! CopyObject. Between sealed objects no data moves: the data key is wrapped anew and the store copies.
+
+use http::{HeaderMap, HeaderValue};
+use sealgate_backend::Store;
+use sealgate_backend::types::{CopyRequest, GetRequest, Location, ObjectInfo};
+use sealgate_envelope::WrappedKek;
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::copy_source::CopySource;
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::route::Operation;
+use sealgate_s3::xml::CopyResult;
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::{
+    Sealed, check_directory_headers, client_etag, client_metadata, envelope_location,
+    put_envelope, put_metadata, store_conditions, system_headers, unseal,
+};
+use crate::ops::put_object::{NewObject, put_sealed};
+use crate::ops::upload_part_copy::{Range, open_source};
+use crate::pass;
+use crate::reply::{Reply, set_encryption};
+use crate::request::{Request, check_reserved};
+use crate::snapshot::BucketRule;
+
+/// S3's limit on a copy in one request, bytes.
+const MAX_COPY: u64 = 5 << 30;
+/// System headers that a copy takes from its source.
+const COPIED: [&str; 7] = [
+    "content-type",
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+    "x-amz-website-redirect-location",
+];
+
+/// Where a copy comes from, found and allowed.
+pub(crate) struct Found<'r> {
+    pub(crate) at: Location,
+    pub(crate) rule: &'r BucketRule,
+    pub(crate) info: ObjectInfo,
+}
+
+/// Finds the source of a copy and checks the client's conditions on it.
+pub(crate) async fn find_source<'r, C: Connector>(
+    rq: &'r Request<'_, C>,
+) -> Result<Found<'r>, Failure> {
+    let source = CopySource::from_headers(rq.headers)?.ok_or_else(|| {
+        S3Error::invalid_argument("The copy source is missing.", "x-amz-copy-source", "")
+    })?;
+    if source.version_id.is_some() {
+        return Err(Failure::new(
+            ErrorCode::NotImplemented,
+            "Copies of a version by its id are not supported.",
+        ));
+    }
+    check_reserved(&source.key)?;
+    let at = Location { bucket: source.bucket.as_str().to_owned(), key: source.key };
+    rq.allow(&Operation::GetObject, &at.bucket, at.key.as_ref())?;
+    let rule = rq.rule_for(&at)?;
+    let info = rq.store.head(&at, &Conditions::default()).await?;
+    let etag = if rule.encrypt { client_etag(&info.etag) } else { info.etag.clone() };
+    Conditions::from_copy_source_headers(rq.headers)?
+        .check_copy_source(&etag, info.last_modified / 1000)?;
+    Ok(Found { at, rule, info })
+}
+
+pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
+    let to = rq.location()?;
+    let rule = rq.rule_for(&to)?;
+    if let Store::Fs(_) = rq.store {
+        check_directory_headers(rq.headers)?;
+    }
+    let replace = directive(rq.headers, "x-amz-metadata-directive")?;
+    let found = find_source(rq).await?;
+    if !replace && found.at.bucket == to.bucket && found.at.key == to.key {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            "This copy request is illegal because it is trying to copy an object to itself without changing the \
+             object's metadata, storage class, website redirect location or encryption attributes.",
+        ));
+    }
+    let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
+    let mut headers = new_headers(rq, &found.info, replace)?;
+    if directive(rq.headers, "x-amz-tagging-directive")? {
+        headers.insert("x-amz-tagging-directive", HeaderValue::from_static("REPLACE"));
+    }
+    match (found.rule.encrypt, rule.encrypt) {
+        (true, true) => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
+        (false, false) => {
+            let metadata = if replace { client_metadata(rq.headers)? } else { plain_metadata(&found.info) };
+            put_plain(&metadata, &mut headers);
+            let source_conditions = Conditions::if_match(found.info.etag);
+            let request = CopyRequest { source: found.at, source_conditions, conditions, headers };
+            let copied = rq.store.copy(&request, &to).await?;
+            let result = CopyResult { etag: copied.etag, last_modified: copied.last_modified };
+            Ok(Reply::xml(result.to_object_xml()).with_all(&copied.headers))
+        }
+        _ => transcode(rq, found, &to, rule, replace, headers, conditions).await,
+    }
+}
+
+/// `REPLACE` rather than `COPY`.
+fn directive(headers: &HeaderMap, name: &'static str) -> Result<bool, S3Error> {
+    match headers.get(name).map(HeaderValue::as_bytes) {
+        None | Some(b"COPY") => Ok(false),
+        Some(b"REPLACE") => Ok(true),
+        Some(other) => Err(S3Error::invalid_argument(
+            "The directive must be COPY or REPLACE.",
+            name,
+            String::from_utf8_lossy(other),
+        )),
+    }
+}
+
+/// System headers of the new object.
+fn new_headers<C: Connector>(
+    rq: &Request<'_, C>,
+    source: &ObjectInfo,
+    replace: bool,
+) -> Result<HeaderMap, Failure> {
+    let mut headers = system_headers(rq.headers)?;
+    if !replace {
+        for name in COPIED {
+            headers.remove(name);
+            if let Some(value) = source.headers.get(name) {
+                headers.insert(name, value.clone());
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// Wraps the data key for its new place, and has the store copy the bytes as they are.
+async fn rewrap<C: Connector>(
+    rq: &Request<'_, C>,
+    found: Found<'_>,
+    to: &Location,
+    rule: &BucketRule,
+    replace: bool,
+    mut headers: HeaderMap,
+    conditions: Conditions,
+) -> Result<Reply, Failure> {
+    let core = rq.core;
+    let sealed = unseal(core, &found.at, found.info).await?;
+    if sealed.info.len > MAX_COPY {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
+        ));
+    }
+    let epoch = core.keyring.for_writing(&rule.key, sealed.plain_len).await?;
+    let kek = WrappedKek {
+        name: epoch.key_name.clone(),
+        version: epoch.key_version.clone(),
+        wrapped: epoch.wrapped.clone(),
+    };
+    let envelope = sealed
+        .envelope
+        .rewrap(&sealed.dek, &epoch.kek, kek, rule.binding, core.random.bytes(), &envelope_location(to))
+        .map_err(|e| Failure::new(ErrorCode::InternalError, format!("The envelope cannot be stored: {e}.")))?;
+    let metadata = if replace { client_metadata(rq.headers)? } else { sealed.metadata()? };
+    let object_id = envelope.fields.object_id;
+    put_metadata(core, rule.seal_metadata, &metadata, &sealed.dek, object_id, &mut headers)?;
+    put_envelope(&envelope, &mut headers)?;
+    let request = CopyRequest {
+        source: found.at,
+        source_conditions: Conditions::if_match(sealed.info.etag),
+        conditions,
+        headers,
+    };
+    let copied = rq.store.copy(&request, to).await?;
+    let result =
+        CopyResult { etag: client_etag(&copied.etag), last_modified: copied.last_modified };
+    let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
+    set_encryption(&mut reply.headers, &rule.key);
+    Ok(reply)
+}
+
+/// Copies between a sealed and an unsealed place: the bytes go through the gateway.
+async fn transcode<C: Connector>(
+    rq: &Request<'_, C>,
+    found: Found<'_>,
+    to: &Location,
+    rule: &BucketRule,
+    replace: bool,
+    mut headers: HeaderMap,
+    conditions: Conditions,
+) -> Result<Reply, Failure> {
+    let mut sealed: Option<Sealed> = None;
+    let source_info = found.info.clone();
+    let (len, metadata) = if found.rule.encrypt {
+        let opened = unseal(rq.core, &found.at, found.info.clone()).await?;
+        let metadata = opened.metadata()?;
+        (sealed.insert(opened).plain_len, metadata)
+    } else {
+        (source_info.len, plain_metadata(&source_info))
+    };
+    let metadata = if replace { client_metadata(rq.headers)? } else { metadata };
+    let stored = if let Some(sealed) = &sealed {
+        put_plain(&metadata, &mut headers);
+        let mut source = open_source(rq, &found.at, sealed, Range::Everything).await?;
+        let upload = rq.store.put(to, &headers, &conditions, len).await?;
+        pass::copy_into(rq, &mut source, upload, len).await?
+    } else {
+        let request = GetRequest {
+            range: None,
+            conditions: Conditions::if_match(source_info.etag.clone()),
+        };
+        let (_, _, body) = rq.store.get(&found.at, &request).await?;
+        let mut source = crate::source::FromStore { body };
+        let new = NewObject { rule, at: to, headers, metadata, len, conditions };
+        put_sealed(rq, new, &mut source).await?
+    };
+    let info = rq.store.head(to, &Conditions::default()).await?;
+    let etag = if rule.encrypt { client_etag(&stored.etag) } else { stored.etag };
+    let result = CopyResult { etag, last_modified: info.last_modified };
+    let mut reply = Reply::xml(result.to_object_xml()).with_all(&stored.headers);
+    if rule.encrypt {
+        set_encryption(&mut reply.headers, &rule.key);
+    }
+    Ok(reply)
+}
+
+fn plain_metadata(info: &ObjectInfo) -> Vec<(String, Vec<u8>)> {
+    info.headers
+        .iter()
+        .filter_map(|(name, value)| {
+            let short = name.as_str().strip_prefix("x-amz-meta-")?;
+            Some((short.to_owned(), value.as_bytes().to_vec()))
+        })
+        .collect()
+}
+
+fn put_plain(metadata: &[(String, Vec<u8>)], headers: &mut HeaderMap) {
+    for (name, value) in metadata {
+        if let (Ok(name), Ok(value)) = (
+            http::HeaderName::try_from(format!("x-amz-meta-{name}")),
+            HeaderValue::from_bytes(value),
+        ) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! CreateMultipartUpload.
+
+use sealgate_backend::Store;
+use sealgate_envelope::{Layout, UploadId};
+use sealgate_s3::error::ErrorCode;
+use sealgate_s3::xml::InitiateMultipartUploadResult;
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::{
+    check_directory_headers, client_metadata, new_object, seal_envelope, sealed_headers,
+    system_headers,
+};
+use crate::pass;
+use crate::reply::{Reply, set_encryption};
+use crate::request::Request;
+
+/// What an upload's KEK is charged with: its length is not known yet, and it may be the longest there is.
+const CHARGED: u64 = 1 << 30;
+
+pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    if let Store::Fs(_) = rq.store {
+        check_directory_headers(rq.headers)?;
+    }
+    let core = rq.core;
+    let upload_id = if rule.encrypt {
+        let (dek, object_id) = new_object(core);
+        let epoch = core.keyring.for_writing(&rule.key, CHARGED).await?;
+        let envelope =
+            seal_envelope(core, rule, &epoch, &at, (&dek, object_id), Layout::Multipart)?;
+        let metadata = client_metadata(rq.headers)?;
+        let system = system_headers(rq.headers)?;
+        let headers = sealed_headers(core, rule, system, &metadata, &dek, &envelope)?;
+        let backend_id = rq.store.create_upload(&at, &headers).await?;
+        match UploadId::seal(&dek, &backend_id, &envelope) {
+            Ok(id) => id,
+            Err(e) => {
+                // Nobody will ever name this upload: it must not stay.
+                let _ = rq.store.abort_upload(&at, &backend_id).await;
+                return Err(Failure::new(
+                    ErrorCode::InternalError,
+                    format!("The upload id cannot be given out: {e}."),
+                ));
+            }
+        }
+    } else {
+        rq.store.create_upload(&at, &pass::headers(rq)?).await?
+    };
+    let result = InitiateMultipartUploadResult {
+        bucket: at.bucket.clone(),
+        key: at.key.as_bytes().clone(),
+        upload_id,
+    };
+    let mut reply = Reply::xml(result.to_xml());
+    if rule.encrypt {
+        set_encryption(&mut reply.headers, &rule.key);
+    }
+    Ok(reply)
+}

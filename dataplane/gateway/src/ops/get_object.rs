@@ -1,0 +1,475 @@
+//! GetObject: whole, a range, or a part.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use sealgate_backend::Body as StoreBody;
+use sealgate_backend::types::{BackendError, GetRequest, Location, ObjectInfo};
+use sealgate_envelope::{CHUNK, Layout, PlainLen, TrailerVerifier, ranges};
+use sealgate_http1::Framing;
+use sealgate_s3::conditions::{Conditions, Verdict};
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::range::{ByteRange, content_range, if_range_holds};
+use sealgate_uring::{Block, Connector, Spans, Transport, join};
+
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::object::{Sealed, client_etag, store_conditions, unseal};
+use crate::open::{Opener, Piece};
+use crate::parts::{self, PartMap};
+use crate::pass;
+use crate::reply::{Reply, set};
+use crate::request::Request;
+use crate::seal::lease;
+
+/// What of the object a client wants, before its length is known.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    Everything,
+    Range(ByteRange, HeaderValue),
+    Part(u16),
+}
+
+impl Wanted {
+    pub(crate) fn of<C: Connector>(rq: &Request<'_, C>) -> Result<Self, Failure> {
+        let range = rq.headers.get(header::RANGE);
+        if let Some(part) = rq.routed.query.number::<u16>("partNumber")? {
+            if range.is_some() {
+                return Err(Failure::new(
+                    ErrorCode::InvalidRequest,
+                    "Cannot specify both Range header and partNumber query parameter",
+                ));
+            }
+            if !(1..=10_000).contains(&part) {
+                return Err(Failure::new(
+                    ErrorCode::InvalidArgument,
+                    "Part number must be an integer between 1 and 10000, inclusive",
+                ));
+            }
+            return Ok(Self::Part(part));
+        }
+        Ok(match range.and_then(|value| Some((ByteRange::parse(value)?, value.clone()))) {
+            Some((range, value)) => Self::Range(range, value),
+            None => Self::Everything,
+        })
+    }
+
+    /// The bytes, of an object that holds `len`.
+    fn resolve(&self, len: u64) -> Result<Range<u64>, Failure> {
+        match self {
+            Self::Range(range, value) => {
+                range.resolve(len).map_err(|e| Failure::from(e.to_error(value)))
+            }
+            _ => Ok(0..len),
+        }
+    }
+}
+
+pub(crate) async fn run<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    let asked = Conditions::from_headers(rq.headers)?;
+    if !rule.encrypt {
+        return pass::get(rq, client, &at, &asked).await;
+    }
+    let conditions = store_conditions(&asked, rule);
+    let wanted = Wanted::of(rq)?;
+    let (sealed, found) = begin(rq, &at, &wanted, &conditions).await?;
+    check(&asked, &sealed.info)?;
+    let answer = locate(rq, &at, &sealed, &wanted).await?;
+    let mut headers = sealed.client_headers()?;
+    answer.describe(&mut headers, sealed.plain_len);
+    override_headers(rq, &mut headers)?;
+    stream(rq, client, &at, sealed, found, answer, headers).await
+}
+
+/// The gateway checks a read's conditions itself too: not every store does (S3-TRAPS 31).
+pub(crate) fn check(asked: &Conditions, info: &ObjectInfo) -> Result<(), Failure> {
+    match asked.check_read(&client_etag(&info.etag), info.last_modified / 1000) {
+        Verdict::Proceed => Ok(()),
+        Verdict::PreconditionFailed => Err(asked.failed_read().into()),
+        Verdict::NotModified => {
+            let mut headers = crate::object::plain_headers(info);
+            crate::reply::set_etag(&mut headers, &client_etag(&info.etag));
+            Err(Failure::NotModified(Box::new(headers)))
+        }
+    }
+}
+
+/// A store's body that was asked for before the object's layout was known.
+type Found<C> = Option<(Range<u64>, StoreBody<C>)>;
+
+/// The object's envelope, and, where a guess at its layout can have been right, the bytes that the guess asked for.
+///
+/// Most objects are single PUTs and most ranges begin at a known byte, so the stored bytes can be asked for at once:
+/// one request to the store. Whatever depends on the length, and ranges of multipart objects, cost a HEAD first.
+async fn begin<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    wanted: &Wanted,
+    conditions: &Conditions,
+) -> Result<(Sealed, Found<C>), Failure> {
+    let has_if_range = rq.headers.contains_key(header::IF_RANGE);
+    let guess = match wanted {
+        Wanted::Everything => Some(None),
+        Wanted::Range(ByteRange::Bounded(first, last), _) if !has_if_range => {
+            let end = ranges::slot_start(last / CHUNK as u64 + 1);
+            Some(Some((ranges::slot_start(first / CHUNK as u64), Some(end))))
+        }
+        Wanted::Range(ByteRange::From(first), _) if !has_if_range => {
+            Some(Some((ranges::slot_start(first / CHUNK as u64), None)))
+        }
+        _ => None,
+    };
+    let Some(range) = guess else {
+        let info = rq.store.head(at, conditions).await?;
+        return Ok((unseal(rq.core, at, info).await?, None));
+    };
+    let request = GetRequest { range, conditions: conditions.clone() };
+    match rq.store.get(at, &request).await {
+        Ok((info, got, body)) => {
+            let sealed = unseal(rq.core, at, info).await?;
+            let single = matches!(sealed.envelope.fields.layout, Layout::Single { .. });
+            let usable = single || matches!(wanted, Wanted::Everything);
+            Ok((sealed, usable.then_some((got, body))))
+        }
+        // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
+        Err(BackendError::Answer(e)) if e.code == ErrorCode::InvalidRange && range.is_some() => {
+            let info = rq.store.head(at, conditions).await?;
+            Ok((unseal(rq.core, at, info).await?, None))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What is answered, once the object is known.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// Plaintext bytes.
+    pub(crate) range: Range<u64>,
+    map: Option<std::rc::Rc<PartMap>>,
+    parts_count: Option<usize>,
+}
+
+impl Answer {
+    /// Bytes `range` of an object whose layout nobody has looked at yet.
+    pub(crate) fn of(range: Range<u64>) -> Self {
+        Self { status: StatusCode::OK, range, map: None, parts_count: None }
+    }
+
+    /// Range headers of the answer.
+    pub(crate) fn describe(&self, headers: &mut HeaderMap, len: u64) {
+        if self.status == StatusCode::PARTIAL_CONTENT {
+            set(headers, header::CONTENT_RANGE, &content_range(&self.range, len));
+        }
+        if let Some(count) = self.parts_count {
+            set(headers, HeaderName::from_static("x-amz-mp-parts-count"), &count.to_string());
+        }
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// Decides which bytes answer the request.
+pub(crate) async fn locate<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    sealed: &Sealed,
+    wanted: &Wanted,
+) -> Result<Answer, Failure> {
+    let multipart = sealed.envelope.fields.layout == Layout::Multipart;
+    let mut answer =
+        Answer { status: StatusCode::OK, range: 0..sealed.plain_len, map: None, parts_count: None };
+    match wanted {
+        Wanted::Everything => {}
+        Wanted::Range(..) => {
+            let stale = rq.headers.get(header::IF_RANGE).is_some_and(|value| {
+                let etag = client_etag(&sealed.info.etag);
+                !if_range_holds(value, &etag, sealed.info.last_modified / 1000)
+            });
+            if !stale {
+                answer.range = wanted.resolve(sealed.plain_len)?;
+                answer.status = StatusCode::PARTIAL_CONTENT;
+            }
+        }
+        Wanted::Part(number) => {
+            let map = match multipart {
+                true => Some(parts::part_map(rq.core, &rq.store, at, sealed).await?),
+                false => None,
+            };
+            // Parts are numbered by their place, as S3 has it for a completed object.
+            let place = usize::from(*number) - 1;
+            answer.range = match &map {
+                Some(map) => map
+                    .trailer
+                    .parts()
+                    .nth(place)
+                    .map(|p| p.plain_start..p.plain_start + p.len)
+                    .ok_or_else(|| S3Error::new(ErrorCode::InvalidPartNumber))?,
+                None if place == 0 => 0..sealed.plain_len,
+                None => return Err(S3Error::new(ErrorCode::InvalidPartNumber).into()),
+            };
+            answer.status = StatusCode::PARTIAL_CONTENT;
+            answer.parts_count = map.as_ref().map(|map| map.trailer.parts().count());
+            answer.map = map;
+        }
+    }
+    Ok(answer)
+}
+
+/// Sends head and body: every byte authenticated before it leaves, the last ones held back until the object as a
+/// whole is.
+async fn stream<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+    at: &Location,
+    sealed: Sealed,
+    found: Found<C>,
+    answer: Answer,
+    headers: HeaderMap,
+) -> Result<Reply, Failure> {
+    let mut opening = open(rq, at, &sealed, found, &answer).await?;
+    let (mut block, mut spare) = lease(&rq.core.pool, answer.len(), &rq.snapshot.timeouts).await?;
+    let mut left = answer.len();
+    let (next, back) = opening.next(block).await;
+    block = back;
+    let mut spans = next?;
+    // From here on the answer is a success; whatever goes wrong cuts the connection short.
+    let mut headers = headers;
+    set(&mut headers, HeaderName::from_static("x-amz-request-id"), rq.id);
+    let framing = Framing::Length(answer.len());
+    let mut head_sent = false;
+    loop {
+        let last = opening.is_done();
+        if last {
+            // The whole object, its trailer included, is verified before its last bytes leave.
+            let used = spans.ranges().last().map_or(0, |r| r.end);
+            let (verified, back) = opening.verify(&sealed, block, &mut spare, used).await;
+            block = back;
+            if let Err(failure) = verified {
+                return Err(if head_sent { Failure::Cut(failure.describe()) } else { failure });
+            }
+        }
+        if !head_sent {
+            rq.core.put_head(client, answer.status, &headers, framing, rq.keep_alive);
+            head_sent = true;
+        }
+        left -= spans.len() as u64;
+        let within = rq.snapshot.timeouts.for_bytes(spans.len());
+        if last {
+            let (sent, back) = client.send_block(block, spans, within).await;
+            sent.map_err(|e| Failure::Cut(format!("client: {e}")))?;
+            opening.pass_rest(back).await;
+            break;
+        }
+        let Some(other) = spare.take() else {
+            return Err(Failure::Cut("one block does not hold the object".into()));
+        };
+        let ((sent, back), (next, other)) =
+            join(client.send_block(block, spans, within), opening.next(other)).await;
+        sent.map_err(|e| Failure::Cut(format!("client: {e}")))?;
+        spans = next.map_err(|failure| Failure::Cut(failure.describe()))?;
+        spare = Some(back);
+        block = other;
+    }
+    if left > 0 {
+        return Err(Failure::Cut("the object holds less than it says".into()));
+    }
+    Ok(Reply::sent(answer.status))
+}
+
+/// An object being read.
+pub(crate) struct Opening<C: Connector> {
+    opener: Opener<C>,
+    /// Of a multipart object.
+    map: Option<std::rc::Rc<PartMap>>,
+    /// Whether everything is read, so that the trailer follows.
+    whole: bool,
+}
+
+/// Finds the stored bytes of the answer and begins to open them.
+pub(crate) async fn open<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    sealed: &Sealed,
+    found: Found<C>,
+    answer: &Answer,
+) -> Result<Opening<C>, Failure> {
+    let range = answer.range.clone();
+    let whole = range == (0..sealed.plain_len);
+    let mut map = answer.map.clone();
+    let (pieces, mut stored) = match sealed.envelope.fields.layout {
+        Layout::Single { header, .. } => {
+            // The header comes in front of chunk 0; for anything else it is in the envelope.
+            let known = (range.start >= CHUNK as u64).then_some(header);
+            let piece = Piece::of(0, known, sealed.plain_len, range);
+            let stored = piece.cipher_range();
+            (VecDeque::from([piece]), stored)
+        }
+        Layout::Multipart => {
+            let known = match &map {
+                Some(map) => std::rc::Rc::clone(map),
+                None => parts::part_map(rq.core, &rq.store, at, sealed).await?,
+            };
+            let planned = parts::plan(rq.core, &rq.store, at, sealed, &known, range).await?;
+            map = Some(known);
+            planned
+        }
+    };
+    if whole {
+        stored.end = sealed.info.len;
+    }
+    let (got, body) = match found {
+        Some((got, body)) if got.start <= stored.start && got.end >= stored.end => (got, body),
+        _ => {
+            let request = GetRequest {
+                range: (stored != (0..sealed.info.len)).then_some((stored.start, Some(stored.end))),
+                conditions: Conditions::if_match(sealed.info.etag.clone()),
+            };
+            let (info, got, body) = rq.store.get(at, &request).await.map_err(|e| match e {
+                BackendError::Answer(e)
+                    if matches!(
+                        e.code,
+                        ErrorCode::PreconditionFailed | ErrorCode::NoSuchKey | ErrorCode::InvalidRange
+                    ) =>
+                {
+                    Failure::replaced()
+                }
+                e => e.into(),
+            })?;
+            if info.etag != sealed.info.etag || info.len != sealed.info.len {
+                return Err(Failure::replaced());
+            }
+            (got, body)
+        }
+    };
+    if got.end < stored.end {
+        return Err(Failure::tampered("the store's answer is shorter than the object"));
+    }
+    let pass = stored.start - got.start;
+    let dek = std::rc::Rc::clone(&sealed.dek);
+    let id = sealed.envelope.fields.object_id;
+    Ok(Opening { opener: Opener::new(body, dek, id, pieces, pass), map, whole })
+}
+
+impl<C: Connector> Opening<C> {
+    pub(crate) fn is_done(&self) -> bool {
+        self.opener.is_done()
+    }
+
+    pub(crate) async fn next(&mut self, block: Block) -> (Result<Spans, Failure>, Block) {
+        self.opener.next(block).await
+    }
+
+    /// After the last chunk: reads the trailer, if the whole object was read, and verifies it. `block` holds the last
+    /// bytes, which are kept: the trailer is read into `spare`, or behind byte `used` of `block`.
+    pub(crate) async fn verify(
+        &mut self,
+        sealed: &Sealed,
+        block: Block,
+        spare: &mut Option<Block>,
+        used: usize,
+    ) -> (Result<(), Failure>, Block) {
+        if !self.whole {
+            return (Ok(()), block);
+        }
+        let verifier = match &self.map {
+            Some(map) => TrailerVerifier::multipart(&map.trailer),
+            None => match TrailerVerifier::single(PlainLen(sealed.plain_len)) {
+                Ok(verifier) => verifier,
+                Err(e) => return (Err(Failure::tampered(e)), block),
+            },
+        };
+        let body = self.opener.body();
+        let (read, block) = match spare.take() {
+            Some(other) => {
+                let (read, other) = read_trailer(body, verifier, other, 0).await;
+                *spare = Some(other);
+                (read, block)
+            }
+            None => read_trailer(body, verifier, block, used).await,
+        };
+        let opened = read.and_then(|verifier| {
+            verifier
+                .finish(&sealed.dek, &sealed.envelope.fields.object_id)
+                .map_err(|e| Failure::tampered(format_args!("the trailer: {e}")))
+        });
+        (opened.map(|_| ()), block)
+    }
+
+    /// Reads a few bytes that the answer did not need, so that the connection to the store can be kept.
+    pub(crate) async fn pass_rest(&mut self, block: Block) {
+        let mut block = block;
+        let body = self.opener.body();
+        while (1..=MAX_REST).contains(&body.left()) {
+            let end = block.len();
+            let (got, back) = body.read(block, Spans::contiguous(0..end)).await;
+            block = back;
+            if !matches!(got, Ok(n) if n > 0) {
+                break;
+            }
+        }
+    }
+}
+
+/// Most bytes that are read for nothing but to keep a connection; a small object's trailer is 136.
+const MAX_REST: u64 = 64 << 10;
+
+/// Passes the rest of a body through `verifier`.
+async fn read_trailer<C: Connector>(
+    body: &mut StoreBody<C>,
+    verifier: TrailerVerifier,
+    block: Block,
+    at: usize,
+) -> (Result<TrailerVerifier, Failure>, Block) {
+    let mut verifier = verifier;
+    let mut block = block;
+    while verifier.remaining() > 0 {
+        let room = block.len() - at;
+        let n = usize::try_from(verifier.remaining()).unwrap_or(usize::MAX).min(room);
+        let (got, back) = body.read(block, Spans::contiguous(at..at + n)).await;
+        block = back;
+        let pushed = match got {
+            Ok(0) => Err(Failure::tampered("the object ends within its trailer")),
+            Ok(n) => verifier
+                .push(&block[at..at + n])
+                .map_err(|e| Failure::tampered(format_args!("the trailer: {e}"))),
+            Err(e) => Err(e.into()),
+        };
+        if let Err(failure) = pushed {
+            return (Err(failure), block);
+        }
+    }
+    (Ok(verifier), block)
+}
+
+/// `response-*` parameters replace headers of the answer; for signed requests, which all are.
+pub(crate) fn override_headers<C: Connector>(
+    rq: &Request<'_, C>,
+    headers: &mut HeaderMap,
+) -> Result<(), Failure> {
+    const OVERRIDES: [(&str, HeaderName); 6] = [
+        ("response-content-type", header::CONTENT_TYPE),
+        ("response-content-language", header::CONTENT_LANGUAGE),
+        ("response-expires", header::EXPIRES),
+        ("response-cache-control", header::CACHE_CONTROL),
+        ("response-content-disposition", header::CONTENT_DISPOSITION),
+        ("response-content-encoding", header::CONTENT_ENCODING),
+    ];
+    for (parameter, name) in OVERRIDES {
+        if let Some(value) = rq.routed.query.get(parameter) {
+            let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+                S3Error::invalid_argument("The value cannot stand in a header.", parameter, value)
+            })?;
+            headers.insert(name, value);
+        }
+    }
+    Ok(())
+}

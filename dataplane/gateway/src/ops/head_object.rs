@@ -1,0 +1,28 @@
+//! HeadObject: what a GET would say, without the bytes.
+
+use sealgate_s3::conditions::Conditions;
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::{store_conditions, unseal};
+use crate::ops::get_object::{self, Wanted};
+use crate::pass;
+use crate::reply::{Reply, ReplyBody};
+use crate::request::Request;
+
+pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    let asked = Conditions::from_headers(rq.headers)?;
+    if !rule.encrypt {
+        return pass::head(rq, &at, &asked).await;
+    }
+    let info = rq.store.head(&at, &store_conditions(&asked, rule)).await?;
+    let sealed = unseal(rq.core, &at, info).await?;
+    get_object::check(&asked, &sealed.info)?;
+    let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;
+    let mut headers = sealed.client_headers()?;
+    answer.describe(&mut headers, sealed.plain_len);
+    get_object::override_headers(rq, &mut headers)?;
+    Ok(Reply { status: answer.status, headers, body: ReplyBody::HeadOf(answer.len()) })
+}

@@ -1,0 +1,203 @@
+//! ListObjects and ListObjectsV2, with plaintext sizes.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use sealgate_backend::types::{ListPage, ListRequest, ListedObject, Location};
+use sealgate_envelope::law::{self, CipherLen};
+use sealgate_envelope::{Envelope, Layout};
+use sealgate_s3::conditions::Conditions;
+use sealgate_s3::error::S3Error;
+use sealgate_s3::route::{Operation, RawKey};
+use sealgate_s3::xml::{Contents, ListObjectsResult, Owner, Paging};
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::{ENVELOPE, client_etag};
+use crate::reply::Reply;
+use crate::request::{Request, STAGING_PREFIX};
+use crate::snapshot::Listing;
+
+/// S3's limit on a page.
+pub(crate) const MAX_PAGE: usize = 1000;
+/// HEADs under way at once in a `verify` listing.
+const VERIFY_CONCURRENCY: usize = 16;
+/// The last of all characters: appended to a prefix, it comes after every key under it.
+const AFTER_ALL: &str = "\u{10FFFF}";
+
+pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
+    let query = &rq.routed.query;
+    let v2 = rq.routed.operation == Operation::ListObjectsV2;
+    let url_encoded = query.url_encoded()?;
+    let asked = page_size(query.number::<i64>("max-keys")?, "max-keys")?;
+    let text = |name| Bytes::copy_from_slice(query.get(name).unwrap_or("").as_bytes());
+    let (prefix, delimiter) = (text("prefix"), text("delimiter"));
+    let start_after = text(if v2 { "start-after" } else { "marker" });
+    let token = query.get("continuation-token").filter(|_| v2).map(str::to_owned);
+    let mut request = ListRequest {
+        prefix: prefix.clone(),
+        delimiter: delimiter.clone(),
+        start_after: if token.is_some() {
+            Bytes::new()
+        } else if v2 {
+            start_after.clone()
+        } else {
+            after_marker(&start_after, &prefix, &delimiter)
+        },
+        continuation: token.clone(),
+        max_keys: asked.min(MAX_PAGE),
+        fetch_owner: !v2 || query.get("fetch-owner") == Some("true"),
+    };
+    let bucket = rq.bucket()?;
+    let page = if asked == 0 {
+        rq.store.head_bucket(bucket).await?;
+        ListPage::default()
+    } else {
+        visible_page(rq, bucket, &mut request).await?
+    };
+    let truncated = page.next.is_some();
+    let last = last_of(&page);
+    let count = (page.objects.len() + page.common_prefixes.len()) as u64;
+    let paging = if v2 {
+        Paging::V2 {
+            start_after: (!start_after.is_empty()).then_some(start_after),
+            continuation_token: token,
+            next_continuation_token: page.next,
+            key_count: count,
+        }
+    } else {
+        Paging::V1 { marker: start_after, next_marker: last.filter(|_| truncated) }
+    };
+    let result = ListObjectsResult {
+        name: bucket.to_owned(),
+        prefix,
+        delimiter,
+        max_keys: asked.min(MAX_PAGE) as u64,
+        url_encoded,
+        is_truncated: truncated,
+        paging,
+        contents: contents(rq, bucket, page.objects).await?,
+        common_prefixes: page.common_prefixes,
+    };
+    Ok(Reply::xml(result.to_xml()))
+}
+
+/// A page size as S3 reads it: 1,000 when absent, refused when negative.
+pub(crate) fn page_size(asked: Option<i64>, name: &'static str) -> Result<usize, S3Error> {
+    match asked {
+        None => Ok(MAX_PAGE),
+        Some(n) => usize::try_from(n).map_err(|_| {
+            S3Error::invalid_argument(
+                format!("Argument {name} must be an integer between 0 and 2147483647"),
+                name,
+                n.to_string(),
+            )
+        }),
+    }
+}
+
+/// A version 1 marker that is a rolled-up prefix means everything under it.
+fn after_marker(marker: &Bytes, prefix: &Bytes, delimiter: &Bytes) -> Bytes {
+    let rolled_up = !delimiter.is_empty()
+        && marker.len() > prefix.len()
+        && marker.starts_with(prefix)
+        && marker.ends_with(delimiter);
+    if rolled_up {
+        Bytes::from([&marker[..], AFTER_ALL.as_bytes()].concat())
+    } else {
+        marker.clone()
+    }
+}
+
+fn last_of(page: &ListPage) -> Option<Bytes> {
+    let object = page.objects.last().map(|o| &o.key);
+    object.max(page.common_prefixes.last()).cloned()
+}
+
+/// The next page without the gateway's own objects. A page that held nothing else is passed over whole, so that no
+/// client meets an empty page in the middle of a listing (S3-TRAPS 15).
+async fn visible_page<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+    request: &mut ListRequest,
+) -> Result<ListPage, Failure> {
+    loop {
+        let mut page = rq.store.list(bucket, request).await?;
+        let before = page.objects.len() + page.common_prefixes.len();
+        let hidden = STAGING_PREFIX.as_bytes();
+        page.objects.retain(|o| !o.key.starts_with(hidden));
+        page.common_prefixes.retain(|p| !p.starts_with(hidden));
+        let after = page.objects.len() + page.common_prefixes.len();
+        if after > 0 || before == 0 || page.next.is_none() {
+            return Ok(page);
+        }
+        request.continuation = None;
+        request.start_after = Bytes::from(format!("{STAGING_PREFIX}{AFTER_ALL}"));
+    }
+}
+
+/// What clients see of listed objects.
+async fn contents<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+    objects: Vec<ListedObject>,
+) -> Result<Vec<Contents>, Failure> {
+    let verify = objects.iter().any(|object| {
+        rq.snapshot
+            .rule(bucket, &object.key)
+            .is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
+    });
+    if !verify {
+        return Ok(objects.into_iter().map(|object| computed(rq, bucket, object)).collect());
+    }
+    stream::iter(objects)
+        .map(|object| verified(rq, bucket, object))
+        .buffered(VERIFY_CONCURRENCY)
+        .collect::<Vec<_>>()
+        .await
+        .into_iter()
+        .collect()
+}
+
+/// By the size law.
+fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, object: ListedObject) -> Contents {
+    let sealed = rq.snapshot.rule(bucket, &object.key).is_none_or(|rule| rule.encrypt);
+    let plain = law::object_plain_len(CipherLen(object.len)).filter(|_| sealed);
+    entry(object, plain.map(|p| p.0), sealed)
+}
+
+/// By looking at the object.
+async fn verified<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+    object: ListedObject,
+) -> Result<Contents, Failure> {
+    let rule = rq.snapshot.rule(bucket, &object.key);
+    if !rule.is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify) {
+        return Ok(computed(rq, bucket, object));
+    }
+    let at = Location { bucket: bucket.to_owned(), key: RawKey::new(object.key.clone())? };
+    let info = match rq.store.head(&at, &Conditions::default()).await {
+        Ok(info) => info,
+        // Deleted since it was listed: it is shown as it was.
+        Err(_) => return Ok(computed(rq, bucket, object)),
+    };
+    let envelope = info.headers.get(&ENVELOPE).and_then(|v| Envelope::decode(v.as_bytes()).ok());
+    let plain = match envelope.map(|e| e.fields.layout) {
+        Some(Layout::Single { plain_len, .. }) => Some(plain_len.0),
+        Some(Layout::Multipart) => law::object_plain_len(CipherLen(object.len)).map(|p| p.0),
+        None => None,
+    };
+    let sealed = plain.is_some();
+    Ok(entry(object, plain, sealed))
+}
+
+fn entry(object: ListedObject, plain: Option<u64>, sealed: bool) -> Contents {
+    Contents {
+        key: object.key,
+        last_modified: object.last_modified,
+        etag: if sealed { client_etag(&object.etag) } else { object.etag },
+        size: plain.unwrap_or(object.len),
+        owner: object.owner.map(|(id, display_name)| Owner { id, display_name }),
+        storage_class: Some(object.storage_class.unwrap_or_else(|| "STANDARD".into())),
+    }
+}

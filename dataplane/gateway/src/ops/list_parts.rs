@@ -1,0 +1,71 @@
+//! ListParts, with plaintext sizes.
+
+use sealgate_backend::types::PartInfo;
+use sealgate_envelope::law::stream_plain_len;
+use sealgate_s3::xml::{ListPartsResult, PartEntry};
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::client_etag;
+use crate::ops::buckets::owner;
+use crate::ops::list_objects::{MAX_PAGE, page_size};
+use crate::reply::Reply;
+use crate::request::Request;
+use crate::uploads;
+
+pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
+    let query = &rq.routed.query;
+    let marker = query.number::<u64>("part-number-marker")?.unwrap_or(0);
+    let asked = page_size(query.number::<i64>("max-parts")?, "max-parts")?.min(MAX_PAGE);
+    let after = u16::try_from(marker).unwrap_or(u16::MAX);
+    let backend_id = if rule.encrypt {
+        uploads::backend_id(rq, &at).await?
+    } else {
+        rq.query("uploadId")?.to_owned()
+    };
+    let page = rq.store.list_parts(&at, &backend_id, after, asked.max(1)).await?;
+    let mut more = page.next.is_some();
+    let mut parts = page.parts;
+    if rule.encrypt {
+        // Staged parts stand where their numbers are; one that was sent again whole is shown once.
+        let end = if more { parts.last().map_or(after, |p| p.number) } else { u16::MAX };
+        let staged = uploads::staged_parts(rq, &at, &backend_id).await?;
+        for part in staged.into_iter().filter(|p| p.number > after && p.number <= end) {
+            match parts.binary_search_by_key(&part.number, |p| p.number) {
+                Ok(i) if parts[i].last_modified <= part.last_modified => parts[i] = part,
+                Ok(_) => {}
+                Err(i) => parts.insert(i, part),
+            }
+        }
+    }
+    if parts.len() > asked {
+        parts.truncate(asked);
+        more = true;
+    }
+    let result = ListPartsResult {
+        bucket: at.bucket.clone(),
+        key: at.key.as_bytes().clone(),
+        url_encoded: query.url_encoded()?,
+        upload_id: rq.query("uploadId")?.to_owned(),
+        owner: owner(),
+        storage_class: Some("STANDARD".into()),
+        part_number_marker: marker,
+        next_part_number_marker: parts.last().map(|p| u64::from(p.number)),
+        max_parts: asked as u64,
+        is_truncated: more,
+        parts: parts.into_iter().map(|part| entry(part, rule.encrypt)).collect(),
+    };
+    Ok(Reply::xml(result.to_xml()))
+}
+
+fn entry(part: PartInfo, sealed: bool) -> PartEntry {
+    let plain = stream_plain_len(part.len).filter(|_| sealed);
+    PartEntry {
+        number: part.number,
+        last_modified: part.last_modified,
+        etag: if sealed { client_etag(&part.etag) } else { part.etag },
+        size: plain.unwrap_or(part.len),
+    }
+}

@@ -1,0 +1,83 @@
+//! Stored objects as sources of plaintext: for copies that have to go through the gateway.
+
+use sealgate_backend::Body as StoreBody;
+use sealgate_s3::checksum::Known;
+use sealgate_uring::{Block, Connector, Spans};
+
+use crate::failure::Failure;
+use crate::object::Sealed;
+use crate::ops::Opening;
+use crate::seal::Source;
+
+/// A sealed object that is opened as it is read.
+pub(crate) struct FromSealed<'s, C: Connector> {
+    pub(crate) opening: Opening<C>,
+    pub(crate) sealed: &'s Sealed,
+    /// The block that the next run is opened in, and what of the last one has not been taken yet.
+    pub(crate) block: Option<Block>,
+    pub(crate) ready: Spans,
+}
+
+impl<C: Connector> Source for FromSealed<'_, C> {
+    async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
+        let Some(mut opened) = self.block.take() else {
+            return (Err(Failure::Cut("the block of a copy was lost".into())), block);
+        };
+        while self.ready.is_empty() {
+            if self.opening.is_done() {
+                self.block = Some(opened);
+                return (Err(Failure::tampered("the object holds less than it says")), block);
+            }
+            let (next, back) = self.opening.next(opened).await;
+            opened = back;
+            match next {
+                Ok(spans) => self.ready = spans,
+                Err(e) => return (Err(e), block),
+            }
+        }
+        let mut block = block;
+        let mut moved = 0;
+        for to in spans.ranges() {
+            let mut to = to;
+            while !to.is_empty() && !self.ready.is_empty() {
+                let from = self.ready.first();
+                let n = from.len().min(to.len());
+                block[to.start..to.start + n].copy_from_slice(&opened[from.start..from.start + n]);
+                self.ready.advance(n);
+                to.start += n;
+                moved += n;
+            }
+        }
+        self.block = Some(opened);
+        (Ok(moved), block)
+    }
+
+    async fn finish(&mut self) -> Result<Known, Failure> {
+        let Some(block) = self.block.take() else {
+            return Err(Failure::Cut("the block of a copy was lost".into()));
+        };
+        let (verified, block) = self.opening.verify(self.sealed, block, &mut None, 0).await;
+        self.block = Some(block);
+        verified.map(|()| Known::default())
+    }
+}
+
+/// An object that was never sealed.
+pub(crate) struct FromStore<C: Connector> {
+    pub(crate) body: StoreBody<C>,
+}
+
+impl<C: Connector> Source for FromStore<C> {
+    async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
+        let (got, block) = self.body.read(block, spans).await;
+        match got {
+            Ok(0) => (Err(Failure::Cut("the store's body ends too early".into())), block),
+            Ok(n) => (Ok(n), block),
+            Err(e) => (Err(e.into()), block),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<Known, Failure> {
+        Ok(Known::default())
+    }
+}

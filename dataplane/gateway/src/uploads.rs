@@ -1,0 +1,150 @@
+//! Multipart uploads as the gateway knows them: all of their state is in the id that the client holds.
+
+use std::rc::Rc;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use sealgate_backend::types::{ListRequest, Location, PartInfo};
+use sealgate_envelope::{Dek, Envelope, UploadId, law};
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::route::RawKey;
+use sealgate_uring::Connector;
+
+use crate::failure::Failure;
+use crate::object::open_envelope;
+use crate::ops::MAX_PAGE;
+use crate::request::{Request, STAGING_PREFIX};
+
+/// S3's highest part number. The gateway keeps it for the object's end, so a client's part of that number is staged.
+pub(crate) const LAST_PART: u16 = 10_000;
+/// S3's smallest part that may stand before the last one.
+pub(crate) const MINIMUM_PART: u64 = law::MIN_PART_LEN;
+
+/// An upload id that is good.
+pub(crate) struct Upload {
+    /// The store's upload id.
+    pub(crate) backend_id: String,
+    pub(crate) envelope: Envelope,
+    pub(crate) dek: Rc<Dek>,
+}
+
+/// Opens the upload id of a request; it must have been made for this very object.
+pub(crate) async fn open<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+) -> Result<Upload, Failure> {
+    let text = rq.query("uploadId")?;
+    if !UploadId::is_sealed(text) {
+        return Err(Failure::new(
+            ErrorCode::NoSuchUpload,
+            "This is an upload id of the store, as ListMultipartUploads shows it. Parts can be added, and the upload \
+             completed, only with the upload id that CreateMultipartUpload answered.",
+        ));
+    }
+    let no_such_upload = || Failure::from(S3Error::new(ErrorCode::NoSuchUpload));
+    let id = UploadId::parse(text).map_err(|_| no_such_upload())?;
+    // An id that does not open was made for another object, or not by this gateway.
+    let dek = match open_envelope(rq.core, at, id.envelope()).await {
+        Ok(dek) => dek,
+        Err(failure) if failure.is_tampering() => return Err(no_such_upload()),
+        Err(failure) => return Err(failure),
+    };
+    id.verify(&dek).map_err(|_| no_such_upload())?;
+    Ok(Upload {
+        backend_id: id.backend_id().to_owned(),
+        envelope: id.envelope().clone(),
+        dek,
+    })
+}
+
+/// The store's upload id of a request that may hold either form: for Abort and ListParts.
+pub(crate) async fn backend_id<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+) -> Result<String, Failure> {
+    let text = rq.query("uploadId")?;
+    if UploadId::is_sealed(text) {
+        return Ok(open(rq, at).await?.backend_id);
+    }
+    Ok(text.to_owned())
+}
+
+/// Where the staged parts of an upload are: named by the store's upload id, so that they are found from either form
+/// of the id.
+fn staging_prefix(backend_id: &str) -> String {
+    use std::fmt::Write;
+    let digest = digest::digest(&digest::SHA256, backend_id.as_bytes());
+    let mut prefix = String::from(STAGING_PREFIX);
+    for byte in &digest.as_ref()[..16] {
+        let _ = write!(prefix, "{byte:02x}");
+    }
+    prefix.push('/');
+    prefix
+}
+
+/// Where part `number` of an upload is staged.
+pub(crate) fn staged_at(
+    at: &Location,
+    backend_id: &str,
+    number: u16,
+) -> Result<Location, Failure> {
+    let key = format!("{}{number:05}", staging_prefix(backend_id));
+    Ok(Location { bucket: at.bucket.clone(), key: RawKey::new(Bytes::from(key))? })
+}
+
+/// The staged parts of an upload, in rising order: few, since only last parts are staged.
+pub(crate) async fn staged_parts<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    backend_id: &str,
+) -> Result<Vec<PartInfo>, Failure> {
+    let prefix = staging_prefix(backend_id);
+    let mut parts = Vec::new();
+    let mut request =
+        ListRequest { prefix: prefix.clone().into(), max_keys: MAX_PAGE, ..ListRequest::default() };
+    loop {
+        let page = rq.store.list(&at.bucket, &request).await?;
+        for object in page.objects {
+            let number = object.key.get(prefix.len()..).and_then(|n| std::str::from_utf8(n).ok());
+            if let Some(number) = number.and_then(|n| n.parse().ok()) {
+                parts.push(PartInfo {
+                    number,
+                    len: object.len,
+                    etag: object.etag,
+                    last_modified: object.last_modified,
+                });
+            }
+        }
+        match page.next {
+            Some(next) => request.continuation = Some(next),
+            None => return Ok(parts),
+        }
+    }
+}
+
+/// Removes an upload's staged parts. What is left behind by a failure here a lifecycle rule removes: it harms nothing.
+pub(crate) async fn remove_staged<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    backend_id: &str,
+    staged: &[PartInfo],
+) {
+    for part in staged {
+        let Ok(place) = staged_at(at, backend_id, part.number) else { continue };
+        if let Err(e) = rq.store.delete(&place, &Default::default()).await {
+            tracing::warn!(error = %e, bucket = %at.bucket, "a staged part was left behind");
+        }
+    }
+}
+
+/// The part number of a request.
+pub(crate) fn part_number<C: Connector>(rq: &Request<'_, C>) -> Result<u16, S3Error> {
+    match rq.routed.query.number::<u16>("partNumber") {
+        Ok(Some(number)) if (1..=LAST_PART).contains(&number) => Ok(number),
+        _ => Err(S3Error::invalid_argument(
+            "Part number must be an integer between 1 and 10000, inclusive",
+            "partNumber",
+            rq.routed.query.get("partNumber").unwrap_or(""),
+        )),
+    }
+}
