@@ -160,7 +160,7 @@ mod tests {
                 stripe("bucket", "photos/1"),
                 stripe("other", "a")
             ],
-            ["00", "00", "00"]
+            ["1d", "75", "6c"]
         );
     }
 
