@@ -93,7 +93,7 @@ async fn check(history: &History, questions: &[Question]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 200, ..ProptestConfig::default() })]
     #[test]
     fn any_page_size_delimiter_and_prefix_give_the_model(
         history in history(),
