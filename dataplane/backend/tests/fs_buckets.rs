@@ -16,20 +16,43 @@ on_both_drivers! {
 
 async fn buckets_come_and_go() {
     let f = fixture().await;
-    let create = async |name: &str, body: &[u8]| f.store.create_bucket(name, &HeaderMap::new(), body).await;
+    let create =
+        async |name: &str, body: &[u8]| f.store.create_bucket(name, &HeaderMap::new(), body).await;
     let body = b"<CreateBucketConfiguration><LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
     create("another", body).await.unwrap();
     assert_eq!(code(create("another", b"").await), BucketAlreadyOwnedByYou);
-    for name in ["", "ab", "..", ".sealgate", "a/b", "Upper", "a_b", "1.2.3.4"] {
+    for name in [
+        "",
+        "ab",
+        "..",
+        ".sealgate",
+        "a/b",
+        "Upper",
+        "a_b",
+        "1.2.3.4",
+    ] {
         assert_eq!(code(create(name, b"").await), InvalidBucketName, "{name:?}");
     }
-    assert_eq!(f.store.bucket_location("another").await.unwrap(), "eu-west-1");
+    assert_eq!(
+        f.store.bucket_location("another").await.unwrap(),
+        "eu-west-1"
+    );
     assert_eq!(f.store.bucket_location("bucket").await.unwrap(), "");
-    assert_eq!(f.store.head_bucket("another").await.unwrap()["x-amz-bucket-region"], "eu-west-1");
+    assert_eq!(
+        f.store.head_bucket("another").await.unwrap()["x-amz-bucket-region"],
+        "eu-west-1"
+    );
     let buckets = f.store.list_buckets().await.unwrap();
-    assert_eq!(buckets.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(), ["another", "bucket"]);
+    assert_eq!(
+        buckets.iter().map(|b| b.name.as_str()).collect::<Vec<_>>(),
+        ["another", "bucket"]
+    );
     let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
-    assert!(buckets.iter().all(|b| (now - 60_000..=now).contains(&b.created)));
+    assert!(
+        buckets
+            .iter()
+            .all(|b| (now - 60_000..=now).contains(&b.created))
+    );
     f.store.delete_bucket("another").await.unwrap();
     assert_eq!(code(f.store.delete_bucket("another").await), NoSuchBucket);
     assert_eq!(code(f.store.head_bucket("another").await), NoSuchBucket);

@@ -31,17 +31,30 @@ fn new_store() -> tempfile::TempDir {
     let root = dir.path().to_owned();
     on_cores(Driver::Auto, 1, move || {
         let store = FsStore::open(&root).unwrap();
-        async move { store.create_bucket("bucket", &HeaderMap::new(), b"").await.unwrap() }
+        async move {
+            store
+                .create_bucket("bucket", &HeaderMap::new(), b"")
+                .await
+                .unwrap()
+        }
     });
     dir
 }
 
 /// Runs `test` of this binary in several processes at once; what they said.
 fn compete(test: &str, root: &Path) -> Vec<String> {
-    let mut children: Vec<_> = (0..PROCESSES).map(|p| child::start(test, root, &p.to_string())).collect();
+    let mut children: Vec<_> = (0..PROCESSES)
+        .map(|p| child::start(test, root, &p.to_string()))
+        .collect();
     let pipes = child::go(&mut children);
-    let readers: Vec<_> = pipes.into_iter().map(|p| std::thread::spawn(move || child::heard(p))).collect();
-    let said = readers.into_iter().flat_map(|r| r.join().unwrap()).collect();
+    let readers: Vec<_> = pipes
+        .into_iter()
+        .map(|p| std::thread::spawn(move || child::heard(p)))
+        .collect();
+    let said = readers
+        .into_iter()
+        .flat_map(|r| r.join().unwrap())
+        .collect();
     assert!(children.iter_mut().all(|c| c.wait().unwrap().success()));
     said
 }
@@ -56,8 +69,20 @@ fn one_creator_wins_in_any_number_of_processes() {
                 child::ready();
                 for race in 0..RACES {
                     // Every other key has directories to be made by whoever comes first.
-                    let key = if race % 2 == 0 { format!("k{race}") } else { format!("d{race}/e/k") };
-                    match put_with(&store, &key, &HeaderMap::new(), &Conditions::if_absent(), me.as_bytes()).await {
+                    let key = if race % 2 == 0 {
+                        format!("k{race}")
+                    } else {
+                        format!("d{race}/e/k")
+                    };
+                    match put_with(
+                        &store,
+                        &key,
+                        &HeaderMap::new(),
+                        &Conditions::if_absent(),
+                        me.as_bytes(),
+                    )
+                    .await
+                    {
                         Ok(_) => child::say(&format!("{key} {me}")),
                         lost => assert_eq!(code(lost), ErrorCode::PreconditionFailed),
                     }
@@ -69,7 +94,11 @@ fn one_creator_wins_in_any_number_of_processes() {
     let mut winners = BTreeMap::new();
     for line in compete(TEST, dir.path()) {
         let (key, who) = line.split_once(' ').unwrap();
-        assert_eq!(winners.insert(key.to_owned(), who.to_owned()), None, "{key} was created twice");
+        assert_eq!(
+            winners.insert(key.to_owned(), who.to_owned()),
+            None,
+            "{key} was created twice"
+        );
     }
     assert_eq!(winners.len(), RACES);
     let root = dir.path().to_owned();
@@ -87,10 +116,24 @@ fn one_creator_wins_in_any_number_of_processes() {
 async fn increment(store: &FsStore) -> u64 {
     let mut late = 0;
     loop {
-        let (info, _, mut got) = store.get(&at("counter"), &GetRequest::default()).await.unwrap();
-        let value: u64 = String::from_utf8(read_all(&mut got).await.unwrap()).unwrap().parse().unwrap();
+        let (info, _, mut got) = store
+            .get(&at("counter"), &GetRequest::default())
+            .await
+            .unwrap();
+        let value: u64 = String::from_utf8(read_all(&mut got).await.unwrap())
+            .unwrap()
+            .parse()
+            .unwrap();
         let new = (value + 1).to_string();
-        match put_with(store, "counter", &HeaderMap::new(), &Conditions::if_match(info.etag), new.as_bytes()).await {
+        match put_with(
+            store,
+            "counter",
+            &HeaderMap::new(),
+            &Conditions::if_match(info.etag),
+            new.as_bytes(),
+        )
+        .await
+        {
             Ok(_) => return late,
             lost => assert_eq!(code(lost), ErrorCode::PreconditionFailed),
         }
@@ -128,7 +171,10 @@ fn no_update_is_lost_among_processes() {
         }
     };
     on_cores(Driver::Auto, 1, counter.clone());
-    let late: u64 = compete(TEST, dir.path()).iter().map(|l| l.parse::<u64>().unwrap()).sum();
+    let late: u64 = compete(TEST, dir.path())
+        .iter()
+        .map(|l| l.parse::<u64>().unwrap())
+        .sum();
     assert!(late > 0, "they never met: nothing was tested");
     on_cores(Driver::Auto, 1, counter);
 }
@@ -154,7 +200,12 @@ fn no_update_is_lost_among_cores() {
         });
         on_cores(driver, 1, move || {
             let store = store.clone();
-            async move { assert_eq!(get(&store, "counter").await.unwrap(), (3 * STEPS).to_string().as_bytes()) }
+            async move {
+                assert_eq!(
+                    get(&store, "counter").await.unwrap(),
+                    (3 * STEPS).to_string().as_bytes()
+                )
+            }
         });
     }
 }
@@ -176,7 +227,10 @@ fn copying_an_object_onto_itself_never_undoes_a_write() {
                 for i in 0..100 {
                     let body = bytes(i, 2000);
                     put(&store, "key", &body).await;
-                    assert!(get(&store, "key").await.unwrap() == body, "write {i} was undone");
+                    assert!(
+                        get(&store, "key").await.unwrap() == body,
+                        "write {i} was undone"
+                    );
                 }
                 done.store(1, Ordering::SeqCst);
                 return;
@@ -191,14 +245,20 @@ fn copying_an_object_onto_itself_never_undoes_a_write() {
                 match store.copy(&request, &at("key")).await {
                     Ok(_) => drop(copies.fetch_add(1, Ordering::SeqCst)),
                     Err(BackendError::Answer(e)) => {
-                        assert!([ErrorCode::NoSuchKey, ErrorCode::OperationAborted].contains(&e.code), "{e}");
+                        assert!(
+                            [ErrorCode::NoSuchKey, ErrorCode::OperationAborted].contains(&e.code),
+                            "{e}"
+                        );
                     }
                     Err(e) => panic!("{e}"),
                 }
             }
         }
     });
-    assert!(counted.load(Ordering::SeqCst) > 0, "no copy was made: nothing was tested");
+    assert!(
+        counted.load(Ordering::SeqCst) > 0,
+        "no copy was made: nothing was tested"
+    );
 }
 
 /// Cores that create and delete in the same directories, which come and go all the time.

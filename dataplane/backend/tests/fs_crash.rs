@@ -32,11 +32,18 @@ type State = Option<u64>;
 
 fn key(writer: &str, n: usize) -> String {
     // Half of them alone in their directories, which come and go with them.
-    if n % 2 == 0 { format!("w{writer}/k{n}") } else { format!("w{writer}/d{n}/e/k{n}") }
+    if n % 2 == 0 {
+        format!("w{writer}/k{n}")
+    } else {
+        format!("w{writer}/d{n}/e/k{n}")
+    }
 }
 
 fn body(generation: u64) -> Vec<u8> {
-    bytes(generation, SIZES[usize::try_from(generation).unwrap() % SIZES.len()])
+    bytes(
+        generation,
+        SIZES[usize::try_from(generation).unwrap() % SIZES.len()],
+    )
 }
 
 fn stored(generation: u64) -> HeaderMap {
@@ -51,14 +58,20 @@ async fn change(store: &FsStore, key: &str, generation: u64) -> State {
             return None;
         }
         1 => {
-            let id = store.create_upload(&at(key), &stored(generation)).await.unwrap();
+            let id = store
+                .create_upload(&at(key), &stored(generation))
+                .await
+                .unwrap();
             let body = body(generation);
             let (first, second) = body.split_at(body.len() / 3);
             let parts = [
                 put_part(store, key, &id, 1, first).await.unwrap(),
                 put_part(store, key, &id, 2, second).await.unwrap(),
             ];
-            store.complete_upload(&at(key), &id, &parts, &none()).await.unwrap();
+            store
+                .complete_upload(&at(key), &id, &parts, &none())
+                .await
+                .unwrap();
         }
         2 => {
             let scratch = format!("{key}.scratch");
@@ -72,7 +85,9 @@ async fn change(store: &FsStore, key: &str, generation: u64) -> State {
             store.copy(&request, &at(key)).await.unwrap();
         }
         _ => {
-            put_with(store, key, &stored(generation), &none(), &body(generation)).await.unwrap();
+            put_with(store, key, &stored(generation), &none(), &body(generation))
+                .await
+                .unwrap();
         }
     }
     Some(generation)
@@ -99,7 +114,11 @@ fn write_until_killed(root: &Path, writer: &str, first: u64) {
                 spawn(async move {
                     loop {
                         let generation = next.replace(next.get() + 1);
-                        let will = if generation % 7 == 0 { None } else { Some(generation) };
+                        let will = if generation % 7 == 0 {
+                            None
+                        } else {
+                            Some(generation)
+                        };
                         child::say(&format!("try {key} {}", show(will)));
                         let state = change(&store, &key, generation).await;
                         assert_eq!(state, will);
@@ -114,10 +133,15 @@ fn write_until_killed(root: &Path, writer: &str, first: u64) {
 
 /// What each key may hold after a writer has said these things. `known` is what it held before.
 fn possible(said: &[String], known: &BTreeMap<String, State>) -> BTreeMap<String, Vec<State>> {
-    let mut possible: BTreeMap<String, Vec<State>> = known.iter().map(|(k, s)| (k.clone(), vec![*s])).collect();
+    let mut possible: BTreeMap<String, Vec<State>> =
+        known.iter().map(|(k, s)| (k.clone(), vec![*s])).collect();
     for line in said {
         let mut words = line.split(' ');
-        let (verb, key, state) = (words.next().unwrap(), words.next().unwrap(), parse(words.next().unwrap()));
+        let (verb, key, state) = (
+            words.next().unwrap(),
+            words.next().unwrap(),
+            parse(words.next().unwrap()),
+        );
         let states = possible.entry(key.to_owned()).or_insert_with(|| vec![None]);
         if verb == "ack" {
             *states = vec![state];
@@ -137,8 +161,15 @@ async fn state_of(store: &FsStore, key: &str) -> State {
             return None;
         }
     };
-    let generation = info.headers["x-amz-meta-generation"].to_str().unwrap().parse().unwrap();
-    assert!(read_all(&mut got).await.unwrap() == body(generation), "{key} is not what was written");
+    let generation = info.headers["x-amz-meta-generation"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(
+        read_all(&mut got).await.unwrap() == body(generation),
+        "{key} is not what was written"
+    );
     Some(generation)
 }
 
@@ -153,7 +184,11 @@ fn kill_9_loses_nothing_acknowledged_and_shows_nothing_partial() {
     on_cores(Driver::Auto, 1, move || {
         let root = root.clone();
         async move {
-            FsStore::open(&root).unwrap().create_bucket("bucket", &HeaderMap::new(), b"").await.unwrap();
+            FsStore::open(&root)
+                .unwrap()
+                .create_bucket("bucket", &HeaderMap::new(), b"")
+                .await
+                .unwrap();
             let mut known = BTreeMap::new();
             let mut acknowledged = 0;
             let mut swept = Sweep::default();
@@ -166,16 +201,25 @@ fn kill_9_loses_nothing_acknowledged_and_shows_nothing_partial() {
                 let mut present = Vec::new();
                 for (key, states) in possible(&said, &known) {
                     let state = state_of(&store, &key).await;
-                    assert!(states.contains(&state), "{key}: {state:?} is none of {states:?}, round {round}");
+                    assert!(
+                        states.contains(&state),
+                        "{key}: {state:?} is none of {states:?}, round {round}"
+                    );
                     present.extend(state.map(|_| key.clone()));
                     known.insert(key, state);
                 }
                 let mut listed = list_all(&store, b"", b"", 3).await;
                 listed.retain(|k| !k.ends_with(b".scratch"));
                 assert_eq!(listed, present, "round {round}");
-                let tops: std::collections::BTreeSet<_> =
-                    list_all(&store, b"", b"", 1000).await.iter().map(|k| k.slice(..3)).collect();
-                assert_eq!(list_all(&store, b"", b"/", 1).await, tops.into_iter().collect::<Vec<_>>());
+                let tops: std::collections::BTreeSet<_> = list_all(&store, b"", b"", 1000)
+                    .await
+                    .iter()
+                    .map(|k| k.slice(..3))
+                    .collect();
+                assert_eq!(
+                    list_all(&store, b"", b"/", 1).await,
+                    tops.into_iter().collect::<Vec<_>>()
+                );
             }
             // The test has tested something: writers got things done, and were killed in the middle of others.
             assert!(acknowledged > KILLS, "{acknowledged}");
@@ -189,15 +233,25 @@ fn kill_9_loses_nothing_acknowledged_and_shows_nothing_partial() {
 fn run_and_kill(root: &Path, round: usize) -> Vec<String> {
     const TEST: &str = "kill_9_loses_nothing_acknowledged_and_shows_nothing_partial";
     let first = round * 1_000_000 + 1;
-    let mut writers: Vec<_> = (0..WRITERS).map(|w| child::start(TEST, root, &format!("{w} {first}"))).collect();
+    let mut writers: Vec<_> = (0..WRITERS)
+        .map(|w| child::start(TEST, root, &format!("{w} {first}")))
+        .collect();
     let pipes = child::go(&mut writers);
-    let readers: Vec<_> = pipes.into_iter().map(|p| std::thread::spawn(move || child::heard(p))).collect();
+    let readers: Vec<_> = pipes
+        .into_iter()
+        .map(|p| std::thread::spawn(move || child::heard(p)))
+        .collect();
     // A moment that differs from round to round and from run to run.
     let jitter = std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() % 30_000;
-    std::thread::sleep(Duration::from_micros(5_000 + 3_000 * (round as u64 % 10) + u64::from(jitter)));
+    std::thread::sleep(Duration::from_micros(
+        5_000 + 3_000 * (round as u64 % 10) + u64::from(jitter),
+    ));
     for writer in &mut writers {
         writer.kill().unwrap();
         writer.wait().unwrap();
     }
-    readers.into_iter().flat_map(|r| r.join().unwrap()).collect()
+    readers
+        .into_iter()
+        .flat_map(|r| r.join().unwrap())
+        .collect()
 }

@@ -39,11 +39,16 @@ fn history() -> impl Strategy<Value = History> {
 }
 
 /// S3's definition of a listing, as one page.
-fn model(objects: &BTreeMap<Vec<u8>, usize>, (prefix, delimiter, after, _): &Question) -> Vec<(Vec<u8>, Option<usize>)> {
+fn model(
+    objects: &BTreeMap<Vec<u8>, usize>,
+    (prefix, delimiter, after, _): &Question,
+) -> Vec<(Vec<u8>, Option<usize>)> {
     let mut out: Vec<(Vec<u8>, Option<usize>)> = Vec::new();
     for (key, len) in objects.iter().filter(|(k, _)| k.starts_with(prefix)) {
         let rest = &key[prefix.len()..];
-        let roll = (!delimiter.is_empty()).then(|| rest.windows(delimiter.len()).position(|w| w == delimiter)).flatten();
+        let roll = (!delimiter.is_empty())
+            .then(|| rest.windows(delimiter.len()).position(|w| w == delimiter))
+            .flatten();
         let item = match roll {
             Some(i) => (key[..prefix.len() + i + delimiter.len()].to_vec(), None),
             None => (key.clone(), Some(*len)),
@@ -79,14 +84,23 @@ async fn check(history: &History, questions: &[Question]) {
         let mut got = Vec::new();
         loop {
             let listed = f.store.list("bucket", &request).await.unwrap();
-            let objects = listed.objects.iter().map(|o| (o.key.to_vec(), usize::try_from(o.len).ok()));
-            let mut items: Vec<_> = objects.chain(listed.common_prefixes.iter().map(|p| (p.to_vec(), None))).collect();
+            let objects = listed
+                .objects
+                .iter()
+                .map(|o| (o.key.to_vec(), usize::try_from(o.len).ok()));
+            let mut items: Vec<_> = objects
+                .chain(listed.common_prefixes.iter().map(|p| (p.to_vec(), None)))
+                .collect();
             items.sort();
             // Only the last page may be short.
             assert!(items.len() == *page || items.len() < *page && listed.next.is_none());
             got.extend(items);
             let Some(token) = listed.next else { break };
-            request = ListRequest { continuation: Some(token), start_after: Bytes::new(), ..request };
+            request = ListRequest {
+                continuation: Some(token),
+                start_after: Bytes::new(),
+                ..request
+            };
         }
         assert_eq!(got, model(&objects, question), "{question:?}");
     }
@@ -109,11 +123,28 @@ proptest! {
 async fn entries_say_what_head_says() {
     let f = fixture().await;
     let stored = headers(&[("x-amz-storage-class", "STANDARD_IA")]);
-    put_with(&f.store, "a", &stored, &none(), b"12345").await.unwrap();
-    let page = f.store.list("bucket", &ListRequest { max_keys: 10, ..ListRequest::default() }).await.unwrap();
+    put_with(&f.store, "a", &stored, &none(), b"12345")
+        .await
+        .unwrap();
+    let page = f
+        .store
+        .list(
+            "bucket",
+            &ListRequest {
+                max_keys: 10,
+                ..ListRequest::default()
+            },
+        )
+        .await
+        .unwrap();
     let head = f.store.head(&at("a"), &none()).await.unwrap();
-    let [entry] = &page.objects[..] else { panic!("one entry") };
-    assert_eq!((entry.len, &entry.etag, entry.last_modified), (head.len, &head.etag, head.last_modified));
+    let [entry] = &page.objects[..] else {
+        panic!("one entry")
+    };
+    assert_eq!(
+        (entry.len, &entry.etag, entry.last_modified),
+        (head.len, &head.etag, head.last_modified)
+    );
     assert_eq!(entry.storage_class.as_deref(), Some("STANDARD_IA"));
     assert!(page.next.is_none());
 }
@@ -123,9 +154,16 @@ async fn pages_go_on_whatever_happens_between() {
     for key in ["a", "b/1", "b/2", "c", "d/1", "e"] {
         put(&f.store, key, b"").await;
     }
-    let request = ListRequest { delimiter: "/".into(), max_keys: 2, ..ListRequest::default() };
+    let request = ListRequest {
+        delimiter: "/".into(),
+        max_keys: 2,
+        ..ListRequest::default()
+    };
     let first = f.store.list("bucket", &request).await.unwrap();
-    assert_eq!((first.objects.len(), &first.common_prefixes[..]), (1, &[Bytes::from("b/")][..]));
+    assert_eq!(
+        (first.objects.len(), &first.common_prefixes[..]),
+        (1, &[Bytes::from("b/")][..])
+    );
     // The last entry of the page goes, others come before and after it.
     for key in ["b/1", "b/2"] {
         f.store.delete(&at(key), &none()).await.unwrap();
@@ -133,15 +171,32 @@ async fn pages_go_on_whatever_happens_between() {
     for key in ["a0", "b/0", "b0"] {
         put(&f.store, key, b"").await;
     }
-    let second = f.store.list("bucket", &ListRequest { continuation: first.next, ..request }).await.unwrap();
+    let second = f
+        .store
+        .list(
+            "bucket",
+            &ListRequest {
+                continuation: first.next,
+                ..request
+            },
+        )
+        .await
+        .unwrap();
     let keys: Vec<_> = second.objects.iter().map(|o| &o.key[..]).collect();
     assert_eq!(keys, [b"b0".as_slice(), b"c"]);
 }
 
 async fn tokens_of_others_are_refused() {
     let f = fixture().await;
-    let request = ListRequest { continuation: Some("not base64!".into()), max_keys: 1, ..ListRequest::default() };
-    assert_eq!(code(f.store.list("bucket", &request).await), InvalidArgument);
+    let request = ListRequest {
+        continuation: Some("not base64!".into()),
+        max_keys: 1,
+        ..ListRequest::default()
+    };
+    assert_eq!(
+        code(f.store.list("bucket", &request).await),
+        InvalidArgument
+    );
 }
 
 async fn a_large_directory_is_paged_exactly() {
@@ -149,7 +204,9 @@ async fn a_large_directory_is_paged_exactly() {
     // Files of a real object under many names: links are faster than writing each.
     put(&f.store, "seed", b"x").await;
     let dir = f.dir.path().join("bucket");
-    let keys: Vec<String> = (0..5000).map(|i| format!("k{:05}", (i * 7919) % 5000)).collect();
+    let keys: Vec<String> = (0..5000)
+        .map(|i| format!("k{:05}", (i * 7919) % 5000))
+        .collect();
     for key in &keys {
         std::fs::hard_link(dir.join("seed.o"), dir.join(format!("{key}.o"))).unwrap();
     }
@@ -157,9 +214,14 @@ async fn a_large_directory_is_paged_exactly() {
     expected.sort();
     expected.push("seed".into());
     assert_eq!(list_all(&f.store, b"", b"", 1000).await, expected);
-    assert_eq!(list_all(&f.store, b"", b"0", 1000).await.len(), list_len(&expected));
+    assert_eq!(
+        list_all(&f.store, b"", b"0", 1000).await.len(),
+        list_len(&expected)
+    );
     let stored = HeaderMap::new();
-    put_with(&f.store, "k00000", &stored, &none(), b"another").await.unwrap();
+    put_with(&f.store, "k00000", &stored, &none(), b"another")
+        .await
+        .unwrap();
     assert_eq!(get(&f.store, "seed").await.unwrap(), b"x");
 }
 

@@ -35,3 +35,24 @@ pub(super) fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(e) => Err(e),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_system_is_named_as_such() {
+        for (kind, full) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::PermissionDenied, false),
+        ] {
+            let BackendError::Io(e) = io("writing an object")(kind.into()) else {
+                panic!("not an I/O error")
+            };
+            assert_eq!(e.kind(), kind);
+            assert_eq!(e.to_string().contains("file system is full"), full, "{e}");
+            assert!(e.to_string().contains("writing an object"), "{e}");
+        }
+    }
+}

@@ -168,11 +168,11 @@ impl<'a> Walk<'a> {
         let below = kind != Kind::Object;
         (key.starts_with(prefix) || below && prefix.starts_with(key))
             && (key > after || below && after.starts_with(key))
-            && !self
+            && self
                 .rolled
                 .as_ref()
-                .is_some_and(|done| key.starts_with(done))
-            && !self.roll_up(key).is_some_and(|rolled| rolled <= after)
+                .is_none_or(|done| !key.starts_with(done))
+            && self.roll_up(key).is_none_or(|rolled| rolled > after)
     }
 
     /// The prefix that everything which starts with `key` is rolled up to.
@@ -223,10 +223,10 @@ fn read_entries(dir: &Path, each: &mut dyn FnMut(Entry) -> bool) -> io::Result<(
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             entry => entry?,
         };
-        if let Some(entry) = Entry::decode(&entry.file_name()) {
-            if !each(entry) {
-                break;
-            }
+        if let Some(entry) = Entry::decode(&entry.file_name())
+            && !each(entry)
+        {
+            break;
         }
     }
     Ok(())

@@ -61,6 +61,11 @@ pub(crate) fn go(children: &mut [Child]) -> Vec<BufReader<std::process::ChildStd
 
 /// Everything that a child said until it ended; a line that a kill cut short is none.
 pub(crate) fn heard(out: BufReader<std::process::ChildStdout>) -> Vec<String> {
-    let whole = out.split(b'\n').map_while(Result::ok).map(|l| String::from_utf8_lossy(&l).into_owned());
-    whole.filter_map(|l| Some(l.split_once(MARK)?.1.to_owned())).collect()
+    let whole = out
+        .split(b'\n')
+        .map_while(Result::ok)
+        .map(|l| String::from_utf8_lossy(&l).into_owned());
+    whole
+        .filter_map(|l| Some(l.split_once(MARK)?.1.to_owned()))
+        .collect()
 }

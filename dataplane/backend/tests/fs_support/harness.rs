@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sealgate_backend::fs::{FsBody, FsStore, FsUpload};
-use sealgate_backend::types::{BackendError, CompletedPart, GetRequest, ListRequest, Location, Stored};
+use sealgate_backend::types::{
+    BackendError, CompletedPart, GetRequest, ListRequest, Location, Stored,
+};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::route::RawKey;
@@ -20,7 +22,12 @@ pub(crate) fn on_cores<Fut: Future<Output = ()> + 'static>(
     cores: usize,
     test: impl Fn() -> Fut + Send + Sync + 'static,
 ) {
-    let config = RuntimeConfig { cores, driver, pin: false, ring_entries: 64 };
+    let config = RuntimeConfig {
+        cores,
+        driver,
+        pin: false,
+        ring_entries: 64,
+    };
     start(&config, move |_| test()).unwrap().join().unwrap();
 }
 
@@ -42,18 +49,29 @@ pub(crate) struct Fixture {
 pub(crate) async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let store = FsStore::open(dir.path()).unwrap();
-    store.create_bucket("bucket", &HeaderMap::new(), b"").await.unwrap();
+    store
+        .create_bucket("bucket", &HeaderMap::new(), b"")
+        .await
+        .unwrap();
     Fixture { store, dir }
 }
 
 pub(crate) fn at(key: impl AsRef<[u8]>) -> Location {
-    Location { bucket: "bucket".into(), key: RawKey::copy_from(key.as_ref()).unwrap() }
+    Location {
+        bucket: "bucket".into(),
+        key: RawKey::copy_from(key.as_ref()).unwrap(),
+    }
 }
 
 pub(crate) fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     pairs
         .iter()
-        .map(|(n, v)| (HeaderName::try_from(*n).unwrap(), HeaderValue::from_str(v).unwrap()))
+        .map(|(n, v)| {
+            (
+                HeaderName::try_from(*n).unwrap(),
+                HeaderValue::from_str(v).unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -77,7 +95,10 @@ pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
 
 pub(crate) async fn write_all(upload: &mut FsUpload, body: &[u8]) -> Outcome<()> {
     let pool = Pool::new(8 << 20);
-    let [mut block] = pool.lease(BlockSize::holding(body.len()), Duration::from_secs(1)).await.unwrap();
+    let [mut block] = pool
+        .lease(BlockSize::holding(body.len()), Duration::from_secs(1))
+        .await
+        .unwrap();
     // Half of a block's bytes lie in runs, as sealed chunks with room between them do.
     let (data, stride) = (1000, 1100);
     let room = block.capacity() / stride * data;
@@ -98,7 +119,10 @@ pub(crate) async fn write_all(upload: &mut FsUpload, body: &[u8]) -> Outcome<()>
 
 pub(crate) async fn read_all(body: &mut FsBody) -> Outcome<Vec<u8>> {
     let pool = Pool::new(8 << 20);
-    let [mut block] = pool.lease(BlockSize::Medium, Duration::from_secs(1)).await.unwrap();
+    let [mut block] = pool
+        .lease(BlockSize::Medium, Duration::from_secs(1))
+        .await
+        .unwrap();
     let mut out = Vec::new();
     loop {
         // Never aligned with anything, and in two runs.
@@ -107,7 +131,10 @@ pub(crate) async fn read_all(body: &mut FsBody) -> Outcome<Vec<u8>> {
         block = back;
         match result? {
             0 => return Ok(out),
-            n => spans.prefix(n).ranges().for_each(|r| out.extend_from_slice(&block[r])),
+            n => spans
+                .prefix(n)
+                .ranges()
+                .for_each(|r| out.extend_from_slice(&block[r])),
         }
     }
 }
@@ -119,13 +146,18 @@ pub(crate) async fn put_with(
     conditions: &Conditions,
     body: &[u8],
 ) -> Outcome<Stored> {
-    let mut upload = store.put(&at(key), stored, conditions, body.len() as u64).await?;
+    let mut upload = store
+        .put(&at(key), stored, conditions, body.len() as u64)
+        .await?;
     write_all(&mut upload, body).await?;
     upload.finish().await
 }
 
 pub(crate) async fn put(store: &FsStore, key: impl AsRef<[u8]>, body: &[u8]) -> String {
-    put_with(store, key, &HeaderMap::new(), &none(), body).await.unwrap().etag
+    put_with(store, key, &HeaderMap::new(), &none(), body)
+        .await
+        .unwrap()
+        .etag
 }
 
 pub(crate) async fn get(store: &FsStore, key: impl AsRef<[u8]>) -> Outcome<Vec<u8>> {
@@ -136,15 +168,28 @@ pub(crate) async fn get(store: &FsStore, key: impl AsRef<[u8]>) -> Outcome<Vec<u
     Ok(bytes)
 }
 
-pub(crate) async fn put_part(store: &FsStore, key: &str, id: &str, number: u16, body: &[u8]) -> Outcome<CompletedPart> {
-    let mut upload = store.put_part(&at(key), id, number, body.len() as u64).await?;
+pub(crate) async fn put_part(
+    store: &FsStore,
+    key: &str,
+    id: &str,
+    number: u16,
+    body: &[u8],
+) -> Outcome<CompletedPart> {
+    let mut upload = store
+        .put_part(&at(key), id, number, body.len() as u64)
+        .await?;
     write_all(&mut upload, body).await?;
     let etag = upload.finish().await?.etag;
     Ok(CompletedPart { number, etag })
 }
 
 /// All keys and prefixes, page by page.
-pub(crate) async fn list_all(store: &FsStore, prefix: &[u8], delimiter: &[u8], page: usize) -> Vec<Bytes> {
+pub(crate) async fn list_all(
+    store: &FsStore,
+    prefix: &[u8],
+    delimiter: &[u8],
+    page: usize,
+) -> Vec<Bytes> {
     let mut request = ListRequest {
         prefix: Bytes::copy_from_slice(prefix),
         delimiter: Bytes::copy_from_slice(delimiter),
@@ -154,7 +199,12 @@ pub(crate) async fn list_all(store: &FsStore, prefix: &[u8], delimiter: &[u8], p
     let mut all = Vec::new();
     loop {
         let got = store.list("bucket", &request).await.unwrap();
-        let mut items: Vec<Bytes> = got.objects.into_iter().map(|o| o.key).chain(got.common_prefixes).collect();
+        let mut items: Vec<Bytes> = got
+            .objects
+            .into_iter()
+            .map(|o| o.key)
+            .chain(got.common_prefixes)
+            .collect();
         assert!(items.len() <= page);
         items.sort();
         all.extend(items);

@@ -83,7 +83,7 @@ proptest! {
 fn prefixes_are_rolled_up_without_reading_what_is_below() {
     let keys = (0..50).map(|i| format!("p{i:02}/x").into_bytes()).collect();
     let dir = tree(&keys, &["p99.d/deep.d/deeper.d"]);
-    // A directory in which nothing can be read: the walk must not look behind the first object.
+    // A level more than the root would mean that a prefix was walked into.
     let scope = Scope {
         prefix: b"",
         delimiter: b"/",
