@@ -69,7 +69,7 @@ fn one_creator_wins_in_any_number_of_processes() {
                 child::ready();
                 for race in 0..RACES {
                     // Every other key has directories to be made by whoever comes first.
-                    let key = if race % 2 == 0 {
+                    let key = if race.is_multiple_of(2) {
                         format!("k{race}")
                     } else {
                         format!("d{race}/e/k")
@@ -210,6 +210,15 @@ fn no_update_is_lost_among_cores() {
     }
 }
 
+/// Ends the other core's loop, also when this one panics.
+struct Done(Arc<AtomicUsize>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        self.0.store(1, Ordering::SeqCst);
+    }
+}
+
 /// One core replaces the body again and again, another only the metadata (a copy onto itself). The copy must never bring
 /// an old body back.
 #[test]
@@ -224,6 +233,7 @@ fn copying_an_object_onto_itself_never_undoes_a_write() {
         let (copies, done) = (Arc::clone(&copies), Arc::clone(&done));
         async move {
             if writer {
+                let _done = Done(done);
                 for i in 0..100 {
                     let body = bytes(i, 2000);
                     put(&store, "key", &body).await;
@@ -232,7 +242,6 @@ fn copying_an_object_onto_itself_never_undoes_a_write() {
                         "write {i} was undone"
                     );
                 }
-                done.store(1, Ordering::SeqCst);
                 return;
             }
             let request = CopyRequest {

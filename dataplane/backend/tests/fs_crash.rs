@@ -32,7 +32,7 @@ type State = Option<u64>;
 
 fn key(writer: &str, n: usize) -> String {
     // Half of them alone in their directories, which come and go with them.
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         format!("w{writer}/k{n}")
     } else {
         format!("w{writer}/d{n}/e/k{n}")
@@ -114,7 +114,7 @@ fn write_until_killed(root: &Path, writer: &str, first: u64) {
                 spawn(async move {
                     loop {
                         let generation = next.replace(next.get() + 1);
-                        let will = if generation % 7 == 0 {
+                        let will = if generation.is_multiple_of(7) {
                             None
                         } else {
                             Some(generation)
