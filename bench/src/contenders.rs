@@ -1,0 +1,225 @@
+//! The programs that are compared, started the same way every time, in a folder of their own.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::client::User;
+use crate::net::{CONGESTION, Outcome, free_port};
+use crate::process::Child;
+use crate::relay::Driver;
+
+/// The sysctl that the gateway's and nginx's sockets follow; ours are set one by one.
+const CONGESTION_SYSCTL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+/// Key ring of generated configurations. It guards nothing but patterns.
+const KEY_RING: &str = "format = \"sealgate-keyring/1\"\ncurrent = 1\n\n[[version]]\nid = 1\n\
+created = 2026-01-01\nkey = \"YmVuY2gga2V5IG9mIHRoaXJ0eS10d28gYnl0ZXMgISE=\"\n";
+
+/// A folder for configurations and logs, removed with everything in it when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// Below `parent`, or below the system's folder for such things.
+    pub(crate) fn new(parent: Option<&Path>) -> Outcome<Folder> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let path = parent.join(format!("sealgate-bench-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Folder(path))
+    }
+
+    /// A path in it.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Sets the system's congestion control while it lives, when it may; says so when it may not.
+pub(crate) struct Congestion {
+    before: Option<String>,
+}
+
+impl Congestion {
+    /// Every socket made from now on, by any process here, uses [`CONGESTION`].
+    pub(crate) fn set() -> Congestion {
+        let before = fs::read_to_string(CONGESTION_SYSCTL).unwrap_or_default();
+        if before.trim() == CONGESTION {
+            return Congestion { before: None };
+        }
+        match fs::write(CONGESTION_SYSCTL, CONGESTION) {
+            Ok(()) => Congestion {
+                before: Some(before.trim().to_owned()),
+            },
+            Err(e) => {
+                eprintln!(
+                    "warning: net.ipv4.tcp_congestion_control stays {}: {e}; the gateway and nginx \
+                     are measured with it, the floors with {CONGESTION}",
+                    before.trim()
+                );
+                Congestion { before: None }
+            }
+        }
+    }
+}
+
+impl Drop for Congestion {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before
+            && let Err(e) = fs::write(CONGESTION_SYSCTL, before)
+        {
+            eprintln!(
+                "warning: net.ipv4.tcp_congestion_control was {before} and cannot be restored: {e}"
+            );
+        }
+    }
+}
+
+/// A null store.
+pub(crate) fn null_store(keep: &str, keep_dir: Option<&Path>) -> Outcome<Child> {
+    let mut args: Vec<String> = ["null-store", "--listen", "127.0.0.1:0", "--keep", keep]
+        .map(Into::into)
+        .into();
+    if let Some(dir) = keep_dir {
+        args.extend(["--keep-dir".into(), dir.display().to_string()]);
+    }
+    Child::instrument("null store", &args)
+}
+
+/// The gateway before `store`.
+pub(crate) fn gateway(
+    binary: &Path,
+    folder: &Folder,
+    store: SocketAddr,
+    driver: Driver,
+    cores: usize,
+) -> Outcome<Child> {
+    let name = format!("gateway-{}", driver.name());
+    let ring = folder.file("keys.ring");
+    if !ring.exists() {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&ring)?;
+        file.write_all(KEY_RING.as_bytes())?;
+    }
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    let config = folder.file(&format!("{name}.toml"));
+    fs::write(
+        &config,
+        configuration(addr, free_port()?, store, driver, cores, &ring),
+    )?;
+    // It may hold a secret, and the gateway insists.
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
+    let mut command = Command::new(binary);
+    command.args(["serve", "--config"]).arg(&config);
+    Child::server(&name, command, addr, &folder.file(&format!("{name}.log")))
+}
+
+fn configuration(
+    addr: SocketAddr,
+    admin: u16,
+    store: SocketAddr,
+    driver: Driver,
+    cores: usize,
+    ring: &Path,
+) -> String {
+    let User {
+        access_key,
+        secret_key,
+        region,
+    } = User::of_bench();
+    let driver = driver.name();
+    let ring = ring.display();
+    format!(
+        r#"[listen]
+s3 = "{addr}"
+admin = "127.0.0.1:{admin}"
+
+[runtime]
+cores = {cores}
+driver = "{driver}"
+
+[backend]
+type = "s3"
+endpoint = "http://{store}"
+region = "{region}"
+access_key = "{access_key}"
+secret_key = "{secret_key}"
+path_style = true
+payload = "unsigned"
+
+[keys.bench]
+provider = "file"
+path = "{ring}"
+
+[[buckets]]
+match = "*"
+key = "bench"
+
+[[credentials]]
+access_key = "{access_key}"
+secret_key = "{secret_key}"
+allow = [{{ bucket = "*", actions = ["*"] }}]
+"#
+    )
+}
+
+/// nginx before `store`: one worker, keep-alive on both sides, no logs.
+pub(crate) fn nginx(folder: &Folder, store: SocketAddr) -> Outcome<Child> {
+    let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+    let config = folder.file("nginx.conf");
+    let temp = folder.file("nginx");
+    fs::create_dir_all(&temp)?;
+    let temp = temp.display();
+    fs::write(
+        &config,
+        format!(
+            "daemon off; worker_processes 1; pid {temp}/pid; error_log {temp}/error.log;\n\
+             events {{ worker_connections 1024; }}\n\
+             http {{\n  access_log off; sendfile on; tcp_nodelay on; keepalive_requests 100000000;\n  \
+             client_max_body_size 0; client_body_temp_path {temp}/b; proxy_temp_path {temp}/p;\n  \
+             fastcgi_temp_path {temp}/f; uwsgi_temp_path {temp}/u; scgi_temp_path {temp}/s;\n  \
+             upstream store {{ server {store}; keepalive 128; keepalive_requests 100000000; }}\n  \
+             server {{\n    listen {addr};\n    location / {{\n      proxy_pass http://store;\n      \
+             proxy_http_version 1.1; proxy_set_header Connection \"\";\n      \
+             proxy_set_header Host $http_host;\n      \
+             proxy_request_buffering off; proxy_max_temp_file_size 0;\n      \
+             proxy_buffers 8 256k; proxy_buffer_size 256k; proxy_busy_buffers_size 512k;\n      \
+             client_body_buffer_size 256k;\n    }}\n  }}\n}}\n"
+        ),
+    )?;
+    let mut command = Command::new("nginx");
+    command
+        .arg("-c")
+        .arg(&config)
+        .arg("-p")
+        .arg(folder.file(""));
+    Child::server("nginx", command, addr, &folder.file("nginx.log")).map_err(|e| {
+        format!("{e}\nnginx is one of the contenders: apt-get install nginx-light, or --no-nginx")
+            .into()
+    })
+}
+
+/// The gateway's binary: what was given, or what `cargo build --release` makes.
+pub(crate) fn gateway_binary(given: Option<&Path>) -> Outcome<PathBuf> {
+    let beside = std::env::current_exe()?.with_file_name("sealgate");
+    let path = given.map_or(beside, Path::to_owned);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(format!(
+        "{} is missing: build it with `cargo build --release -p sealgate`, or pass --gateway PATH",
+        path.display()
+    )
+    .into())
+}

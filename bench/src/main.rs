@@ -1,0 +1,66 @@
+//! Instruments that measure Sealgate: a null S3 store, a load generator, the relay floors, and the
+//! commands that run them side by side. `sealgate-bench help` lists them.
+//!
+//! All of it talks to the loopback interface alone, and every socket it opens uses one congestion
+//! control ([`net::CONGESTION`]), because the system's choice changes what loopback costs.
+#![forbid(unsafe_code)]
+// A command-line tool speaks through its standard output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod big;
+mod client;
+mod compare;
+mod contenders;
+mod load;
+mod net;
+mod null_store;
+mod process;
+mod relay;
+mod report;
+mod rss;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(version, about = "Measures Sealgate against the floor of the machine")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// An S3 store that discards what it is sent, or keeps some of it
+    NullStore(null_store::Options),
+    /// PUT or GET objects over many connections
+    Load(load::Options),
+    /// A floor program: R (bare relay) or RA (relay and AES-256-GCM)
+    Relay(relay::Options),
+    /// Run the gateway, the floors and nginx in turn, and print who costs what
+    Compare(compare::Options),
+    /// Send an object of 20 GiB through the gateway in parts, and check every byte on its way back
+    Object20g(big::Options),
+    /// Peak memory of the gateway under many concurrent uploads and downloads
+    Rss(rss::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::NullStore(options) => null_store::run(&options),
+        Command::Load(options) => load::run(&options),
+        Command::Relay(options) => relay::run(&options),
+        Command::Compare(options) => compare::run(&options),
+        Command::Object20g(options) => big::run(&options),
+        Command::Rss(options) => rss::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("sealgate-bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Processes under test: starting them, and asking the kernel what they used.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::net::{ANNOUNCEMENT, Outcome};
+
+/// How long a process may take until it listens.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// A child process that is ended when this is dropped.
+pub(crate) struct Child {
+    inner: std::process::Child,
+    name: String,
+    addr: SocketAddr,
+}
+
+impl Child {
+    /// Starts an instrument of this binary and waits until it says where it listens.
+    pub(crate) fn instrument(name: &str, args: &[String]) -> Outcome<Child> {
+        let mut inner = Command::new(std::env::current_exe()?)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(inner.stdout.take().ok_or("no standard output")?).lines();
+        let line = lines
+            .next()
+            .ok_or_else(|| format!("{name} ended at once"))??;
+        let addr = line
+            .strip_prefix(ANNOUNCEMENT)
+            .ok_or_else(|| format!("{name} said {line:?}"))?
+            .parse()?;
+        // So that it never blocks on a full pipe.
+        thread::spawn(move || lines.for_each(drop));
+        Ok(Child {
+            inner,
+            name: name.to_owned(),
+            addr,
+        })
+    }
+
+    /// Starts `command`, its output going to `log`, and waits until `addr` accepts connections.
+    pub(crate) fn server(
+        name: &str,
+        mut command: Command,
+        addr: SocketAddr,
+        log: &Path,
+    ) -> Outcome<Child> {
+        let out = fs::File::create(log)?;
+        let inner = command
+            .stdin(Stdio::null())
+            .stderr(out.try_clone()?)
+            .stdout(out)
+            .spawn()
+            .map_err(|e| format!("cannot start {name} ({command:?}): {e}"))?;
+        let mut child = Child {
+            inner,
+            name: name.to_owned(),
+            addr,
+        };
+        let started = Instant::now();
+        while TcpStream::connect_timeout(&addr, Duration::from_secs(1)).is_err() {
+            if let Some(status) = child.inner.try_wait()? {
+                let said = fs::read_to_string(log).unwrap_or_default();
+                return Err(format!("{name} ended with {status}: {}", said.trim()).into());
+            }
+            if started.elapsed() > START_WITHIN {
+                return Err(
+                    format!("{name} does not listen on {addr}; see {}", log.display()).into(),
+                );
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(child)
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it is called in reports.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Seconds of CPU that it and its children have used, user and system.
+    pub(crate) fn cpu(&self) -> Outcome<f64> {
+        let own = self.inner.id();
+        let mut nanoseconds = cpu_nanoseconds(own)?;
+        for child in children(own) {
+            nanoseconds += cpu_nanoseconds(child)?;
+        }
+        Ok(nanoseconds as f64 / 1e9)
+    }
+
+    /// A line of `/proc/PID/status` that is in KiB (`VmHWM`, `VmRSS`), in bytes.
+    pub(crate) fn memory(&self, line: &str) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.inner.id()))?;
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
+            .and_then(|value| value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+            .map(|kib| kib << 10)
+            .ok_or_else(|| format!("{} has no {line}", self.name).into())
+    }
+
+    /// Asks it to end (SIGTERM through `kill`, which lets nginx take its workers along), then makes it.
+    fn stop(&mut self) {
+        let pid = self.inner.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok();
+        let deadline = Instant::now() + Duration::from_secs(if asked { 3 } else { 0 });
+        while Instant::now() < deadline {
+            if matches!(self.inner.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _gone = self.inner.kill();
+        let _reaped = self.inner.wait();
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Time on a CPU of all threads that live, from the scheduler's own books (`schedstat`): user and
+/// system together, in nanoseconds where `/proc/PID/stat` counts in ticks of 10 ms. Threads that
+/// ended are missing, but then the ticks show more.
+fn cpu_nanoseconds(pid: u32) -> Outcome<u64> {
+    let mut threads = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        if let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) {
+            threads += text.split(' ').next().map_or(Ok(0), str::parse::<u64>)?;
+        }
+    }
+    let ticks = ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?)
+        .ok_or("/proc/PID/stat is not understood")?;
+    // Two ticks: user and system time are each rounded down.
+    Ok(threads.max(ticks.saturating_sub(2) * NANOSECONDS_PER_TICK))
+}
+
+/// `USER_HZ` is 100 on every Linux port that this runs on.
+const NANOSECONDS_PER_TICK: u64 = 10_000_000;
+
+/// utime and stime: fields 14 and 15, counted after the command's name, which may hold anything.
+fn ticks(stat: &str) -> Option<u64> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some(user + system)
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// What the numbers were measured on.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Machine {
+    cpu: String,
+    cores: usize,
+    kernel: String,
+    aead: String,
+}
+
+impl Machine {
+    /// Asks this machine.
+    pub(crate) fn here() -> Machine {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name: &str| {
+            info.lines()
+                .find(|l| l.starts_with(name))
+                .and_then(|l| l.split_once(':'))
+                .map_or("", |(_, v)| v.trim())
+                .to_owned()
+        };
+        let flags = field("flags");
+        let has = |flag: &str| flags.split(' ').any(|f| f == flag);
+        let extensions: Vec<_> = ["aes", "vaes", "avx2", "avx512f", "sha_ni"]
+            .into_iter()
+            .filter(|flag| has(flag))
+            .collect();
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let speed = sealgate_aead::measure();
+        Machine {
+            cpu: format!("{} ({})", field("model name"), extensions.join(" ")),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            kernel: format!("Linux {}", kernel.trim()),
+            aead: format!(
+                "AES-256-GCM at 16 KiB: aws-lc {:.1} GB/s, ring {:.1} GB/s; {} is used",
+                speed.aws_lc,
+                speed.ring,
+                sealgate_aead::selected(),
+            ),
+        }
+    }
+
+    /// For a report.
+    pub(crate) fn lines(&self) -> [String; 3] {
+        [
+            format!("{}, {} cores", self.cpu, self.cores),
+            self.kernel.clone(),
+            self.aead.clone(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_found_whatever_the_name() {
+        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 1 0 0 0 12 30 0 0 20 0 3 0";
+        assert_eq!(ticks(stat), Some(42));
+        assert_eq!(ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn work_shows_up_as_cpu_time() {
+        let before = cpu_nanoseconds(std::process::id()).unwrap();
+        let started = Instant::now();
+        let mut x = 1_u64;
+        while started.elapsed() < Duration::from_millis(100) {
+            x = std::hint::black_box(x.wrapping_mul(3));
+        }
+        let used = cpu_nanoseconds(std::process::id()).unwrap() - before;
+        assert!(used > 5_000_000, "{used} ns");
+    }
+}
