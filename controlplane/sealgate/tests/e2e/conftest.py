@@ -29,7 +29,7 @@ def kernel_has_io_uring() -> bool:
 IO_URING = kernel_has_io_uring()
 # "auto" takes io_uring where the kernel gives it; where it does not, auto is epoll and one run is enough.
 DRIVERS = {"uring": "auto", "epoll": "epoll"} if IO_URING else {"epoll": "auto"}
-PLACES = ["direct"] if DIRECT else [f"{s}-{d}" for s, d in itertools.product(("seaweedfs", "fs"), DRIVERS)]
+PLACES = ["direct"] if DIRECT else [f"{s}-{d}" for s, d in itertools.product(("seaweed", "fs"), DRIVERS)]
 
 
 def pytest_report_header(config):
@@ -52,8 +52,15 @@ class Place:
         self.driver = DRIVERS.get(driver, "")
         self.weed = self.gateway = None
         self.root = folder / "objects"
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self) -> None:
         if self.store != "fs":
-            self.weed = wd.Weed(folder / "weed")
+            self.weed = wd.Weed(self.folder / "weed")
         if self.store == "direct":
             self.endpoint, self.access, self.secret = self.weed.endpoint, wd.ACCESS, wd.SECRET
         else:
@@ -184,7 +191,7 @@ def pytest_runtest_makereport(item, call):
     if report.failed:
         place = item.funcargs.get("place")
         if place is not None and place.gateway and place.gateway.daemon:
-            report.sections.append((f"gateway log ({place.name})", place.gateway.daemon.tail(limit=4000)))
+            report.sections.append((f"gateway log ({place.name})", place.gateway.daemon.tail(limit=1500)))
         elif place is not None and place.weed:
-            report.sections.append(("store log", place.weed.daemon.tail(limit=2000)))
+            report.sections.append(("store log", place.weed.daemon.tail(limit=1000)))
     return report

@@ -1,5 +1,6 @@
 """Conditional reads and writes."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -179,7 +180,7 @@ def test_conditions_on_multipart_objects(s3, bucket, prefix):
     with refused("304", status=304):
         s3.get_object(Bucket=bucket, Key=key, IfNoneMatch=etag)
     with refused("PreconditionFailed", status=412):
-        s3.get_object(Bucket=bucket, Key=key, IfMatch=etag.replace("-2", "-0"))
+        s3.get_object(Bucket=bucket, Key=key, IfMatch=re.sub(r"-\d+\"$", '-0"', etag))
 
 
 @pytest.mark.gateway

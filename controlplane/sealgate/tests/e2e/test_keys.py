@@ -75,7 +75,11 @@ def test_key_round_trip(s3, place, prefix, bucket, name):
     assert key in found
     s3.copy_object(Bucket=bucket, Key=f"{prefix}copy", CopySource={"Bucket": bucket, "Key": key})
     assert read(s3, bucket, f"{prefix}copy") == data
-    assert s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})["Deleted"][0]["Key"] == key
+    if "\x01" in name:
+        # XML 1.0 cannot say this character, not even escaped: bulk deletes cannot name such a key.
+        s3.delete_object(Bucket=bucket, Key=key)
+    else:
+        assert s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})["Deleted"][0]["Key"] == key
     missing(s3, bucket, key)
 
 

@@ -119,7 +119,11 @@ class Gateway:
     def start(self) -> None:
         argv = [*self.wrapper, binary(), "serve", "--config", str(self.config)]
         self.daemon = Daemon(argv, self.log, env={"RUST_BACKTRACE": "1"}, cwd=self.folder)
-        self.daemon.wait_ready(f"{self.admin}/readyz", 20)
+        try:
+            self.daemon.wait_ready(f"{self.admin}/readyz", 20)
+        except BaseException:
+            self.daemon.kill()
+            raise
 
     def stop(self, seconds: float = 30.0) -> int:
         return self.daemon.stop(seconds) if self.daemon else 0

@@ -58,7 +58,11 @@ class Weed:
         ]
         # HOME: the server keeps state of its own there.
         self.daemon = Daemon(argv, folder / "weed.log", env={"HOME": str(folder)}, cwd=folder)
-        self.daemon.wait_ready(f"{self.endpoint}/healthz")
+        try:
+            self.daemon.wait_ready(f"{self.endpoint}/healthz")
+        except BaseException:
+            self.daemon.kill()
+            raise
 
     def client(self, access: str = ACCESS, secret: str = SECRET):
         return client(self.endpoint, access, secret)
