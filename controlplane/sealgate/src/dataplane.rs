@@ -122,7 +122,7 @@ async fn make_core(
     let budget = (plan.buffer_budget / plan.runtime.cores.max(1)).max(LEAST_BUDGET);
     let (store, store_region) = match &plan.store {
         StorePlan::Fs(root) => {
-            (Store::Fs(Rc::new(FsStore::open(root).await?)), "us-east-1".to_owned())
+            (Store::Fs(Rc::new(FsStore::open(root)?)), "us-east-1".to_owned())
         }
         StorePlan::S3(s3) => {
             let connector =

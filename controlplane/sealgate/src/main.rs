@@ -1,1 +1,27 @@
-fn main() {}
+//! `sealgate`: the gateway as a program.
+//!
+//! Two planes in one process: the data plane's threads serve S3, one per core ([`dataplane`]); a small tokio runtime
+//! does everything else: keys, health, metrics, reload ([`admin`], [`serve`]).
+#![forbid(unsafe_code)]
+
+mod admin;
+mod cli;
+mod dataplane;
+mod dev;
+mod plan;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            cli::print_error(&message);
+            ExitCode::FAILURE
+        }
+    }
+}

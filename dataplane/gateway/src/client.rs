@@ -27,6 +27,8 @@ pub(crate) struct Client<T> {
     output: Vec<u8>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
+    /// What of these two earlier requests have been charged with.
+    pub(crate) accounted: (u64, u64),
 }
 
 /// How waiting for a request's head ended, when not with a head.
@@ -48,6 +50,7 @@ impl<T: Transport> Client<T> {
             output: Vec::with_capacity(1024),
             bytes_in: 0,
             bytes_out: 0,
+            accounted: (0, 0),
         }
     }
 

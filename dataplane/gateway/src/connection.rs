@@ -105,7 +105,7 @@ async fn exchange<C: Connector, T: Transport>(
     head: RequestHead,
 ) -> bool {
     let started = Instant::now();
-    let (in_before, out_before) = (client.bytes_in, client.bytes_out);
+    let (in_before, out_before) = client.accounted;
     let id = core.ids.next();
     let mut context = Context {
         operation: "Unknown",
@@ -118,6 +118,7 @@ async fn exchange<C: Connector, T: Transport>(
     let (keep, status, code, trouble) =
         answer(core, client, &head, id.as_str(), &context, outcome).await;
     let (bytes_in, bytes_out) = (client.bytes_in - in_before, client.bytes_out - out_before);
+    client.accounted = (client.bytes_in, client.bytes_out);
     let duration = started.elapsed();
     core.metrics.request(context.operation, status, code, bytes_in, bytes_out, duration);
     core.access_log.record(|| Entry {

@@ -313,6 +313,10 @@ pub(crate) fn system_headers(client: &HeaderMap) -> Result<HeaderMap, Failure> {
             ));
         }
     }
+    // What S3 stores with an object that came without one; a store left to itself would sniff the ciphertext.
+    headers
+        .entry(header::CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static("binary/octet-stream"));
     Ok(headers)
 }
 

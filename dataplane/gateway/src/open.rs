@@ -11,6 +11,7 @@ use sealgate_envelope::{
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::failure::Failure;
+use crate::seal::slots;
 
 /// What to read of one stream: chunks `first..`, plaintext bytes of them, and which of those are wanted.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -107,6 +108,12 @@ impl<C: Connector> Opener<C> {
         Self { body, dek, object_id, pieces, stream: None, pass }
     }
 
+    /// Plaintext bytes of all chunks to open, wanted or not; and whether they are of one stream.
+    pub(crate) fn extent(&self) -> (u64, bool) {
+        let chunks = |p: &Piece| p.whole * CHUNK as u64 + p.last.unwrap_or(0) as u64;
+        (self.pieces.iter().map(chunks).sum(), self.pieces.len() == 1)
+    }
+
     /// Nothing more to open.
     pub(crate) fn is_done(&self) -> bool {
         self.pieces.is_empty()
@@ -143,7 +150,7 @@ impl<C: Connector> Opener<C> {
     /// Takes one block's worth off the first piece.
     fn plan(&mut self, block: &Block) -> Option<Run> {
         let piece = self.pieces.front_mut()?;
-        let room = (block.capacity() - 4096) / SLOT;
+        let room = slots(block.capacity());
         let whole = usize::try_from(piece.whole).unwrap_or(usize::MAX).min(room);
         let ends = whole as u64 == piece.whole && (whole < room || piece.last == Some(0));
         let header = piece.inline_header();
@@ -242,4 +249,49 @@ pub(crate) async fn read_exact<C: Connector>(
         }
     }
     (Ok(()), block)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sealgate_envelope::law::stream_len;
+
+    use super::*;
+
+    proptest! {
+        /// The chunks of a piece hold the range, no chunk more than needed, and lie where the stream has them.
+        #[test]
+        fn a_piece_holds_its_range(
+            len in 0u64..200_000,
+            a in any::<prop::sample::Index>(),
+            b in any::<prop::sample::Index>(),
+        ) {
+            let (a, b) = (a.index(len as usize + 1) as u64, b.index(len as usize + 1) as u64);
+            let range = a.min(b)..a.max(b);
+            prop_assume!(!range.is_empty() || len == 0);
+            let piece = Piece::of(1, None, len, range.clone());
+            let chunk = CHUNK as u64;
+            let plain_start = piece.first * chunk;
+            let plain_end = plain_start + piece.whole * chunk + piece.last.unwrap_or(0) as u64;
+            prop_assert_eq!(plain_start + piece.skip as u64, range.start);
+            prop_assert_eq!(piece.take, range.end - range.start);
+            prop_assert!(plain_end >= range.end);
+            prop_assert!(range.is_empty() || piece.skip < CHUNK);
+            prop_assert!(plain_end < range.end + chunk || piece.last.is_some());
+            let cipher = piece.cipher_range();
+            prop_assert_eq!(cipher.end == stream_len(len), piece.last.is_some());
+            prop_assert!(cipher.end <= stream_len(len));
+            prop_assert_eq!(cipher.start == 0, piece.first == 0);
+        }
+    }
+
+    #[test]
+    fn everything_includes_the_empty_last_chunk() {
+        for chunks in 0..4 {
+            let len = chunks * CHUNK as u64;
+            let piece = Piece::of(0, None, len, 0..len);
+            assert_eq!((piece.whole, piece.last), (chunks, Some(0)));
+            assert_eq!(piece.cipher_range(), 0..stream_len(len));
+        }
+    }
 }

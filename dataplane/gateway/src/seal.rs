@@ -79,12 +79,23 @@ pub(crate) async fn lease(
     len: u64,
     timeouts: &ClientTimeouts,
 ) -> Result<(Block, Option<Block>), Failure> {
-    let size = block_size(len);
-    if len <= (slots(size) * CHUNK) as u64 {
-        let [only] = pool.lease::<1>(size, timeouts.buffer_wait).await.map_err(|_| Failure::busy())?;
+    let whole = len <= slots_bytes(block_size(len));
+    lease_blocks(pool, len, whole, timeouts).await
+}
+
+/// Blocks for moving `len` bytes of chunks; one of them is enough when `whole`.
+pub(crate) async fn lease_blocks(
+    pool: &Pool,
+    len: u64,
+    whole: bool,
+    timeouts: &ClientTimeouts,
+) -> Result<(Block, Option<Block>), Failure> {
+    let (size, wait) = (block_size(len), timeouts.buffer_wait);
+    if whole && len <= slots_bytes(size) {
+        let [only] = pool.lease::<1>(size, wait).await.map_err(|_| Failure::busy())?;
         Ok((only, None))
     } else {
-        let [a, b] = pool.lease::<2>(size, timeouts.buffer_wait).await.map_err(|_| Failure::busy())?;
+        let [a, b] = pool.lease::<2>(size, wait).await.map_err(|_| Failure::busy())?;
         Ok((a, Some(b)))
     }
 }
@@ -92,14 +103,21 @@ pub(crate) async fn lease(
 fn block_size(len: u64) -> BlockSize {
     [BlockSize::Small, BlockSize::Medium]
         .into_iter()
-        .find(|&size| len <= (slots(size) * CHUNK) as u64)
+        .find(|&size| len <= slots_bytes(size))
         .unwrap_or(BlockSize::Large)
 }
 
-/// Whole slots of a block, room left for a stream header, a short last chunk's tag and a small trailer.
-pub(crate) const fn slots(size: BlockSize) -> usize {
-    (size.capacity() - 4096) / SLOT
+const fn slots_bytes(size: BlockSize) -> u64 {
+    (slots(size.capacity()) * CHUNK) as u64
 }
+
+/// Whole slots of a block, room left for a stream header, a short last chunk's tag and a small trailer.
+pub(crate) const fn slots(capacity: usize) -> usize {
+    (capacity - RESERVED) / SLOT
+}
+
+/// Bytes of a block that slots leave free.
+const RESERVED: usize = 4096;
 
 /// One block's worth of a stream on its way.
 struct Run {
@@ -151,15 +169,15 @@ async fn fill<S: Source>(
 ///
 /// The last bytes are held back until the source has verified what the client declared of the body; on any error
 /// the upload is dropped and nothing becomes visible.
-pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(Known) -> Result<TrailerWriter, Failure>>(
+pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(&Known) -> Result<TrailerWriter, Failure>>(
     source: &mut S,
     mut upload: Upload<C>,
     (mut sealer, header): (StreamSealer, [u8; STREAM_HEADER]),
     len: u64,
     tail: Tail<F>,
     (first, mut spare): (Block, Option<Block>),
-) -> Result<Stored, Failure> {
-    let capacity = slots_of(&first) * CHUNK;
+) -> Result<(Stored, Known), Failure> {
+    let capacity = slots(first.capacity()) * CHUNK;
     let mut left = len;
     let mut next_run = |base: usize| {
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(capacity);
@@ -192,7 +210,7 @@ pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(Known) -> Resul
     let mut end = run.end() + TAG;
     sealer.seal_last(&mut block[run.base + run.sealed * SLOT..end]);
     if let Tail::Trailer(make) = tail {
-        let mut trailer = make(known)?;
+        let mut trailer = make(&known)?;
         loop {
             let room = block.len() - end;
             let n = trailer.fill(&mut block[end..end + room]);
@@ -207,9 +225,5 @@ pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(Known) -> Resul
         }
     }
     let (stored, _) = upload.finish(block, Spans::contiguous(0..end)).await;
-    Ok(stored?)
-}
-
-fn slots_of(block: &Block) -> usize {
-    (block.capacity() - 4096) / SLOT
+    Ok((stored?, known))
 }

@@ -212,7 +212,7 @@ async fn transcode<C: Connector>(
         let (_, _, body) = rq.store.get(&found.at, &request).await?;
         let mut source = crate::source::FromStore { body };
         let new = NewObject { rule, at: to, headers, metadata, len, conditions };
-        put_sealed(rq, new, &mut source).await?
+        put_sealed(rq, new, &mut source).await?.0
     };
     let info = rq.store.head(to, &Conditions::default()).await?;
     let etag = if rule.encrypt { client_etag(&stored.etag) } else { stored.etag };

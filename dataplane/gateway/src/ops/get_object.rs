@@ -22,7 +22,7 @@ use crate::parts::{self, PartMap};
 use crate::pass;
 use crate::reply::{Reply, set};
 use crate::request::Request;
-use crate::seal::lease;
+use crate::seal::lease_blocks;
 
 /// What of the object a client wants, before its length is known.
 #[derive(Clone, Debug)]
@@ -236,7 +236,9 @@ async fn stream<C: Connector, T: Transport>(
     headers: HeaderMap,
 ) -> Result<Reply, Failure> {
     let mut opening = open(rq, at, &sealed, found, &answer).await?;
-    let (mut block, mut spare) = lease(&rq.core.pool, answer.len(), &rq.snapshot.timeouts).await?;
+    let (extent, one_stream) = opening.opener.extent();
+    let (mut block, mut spare) =
+        lease_blocks(&rq.core.pool, extent, one_stream, &rq.snapshot.timeouts).await?;
     let mut left = answer.len();
     let (next, back) = opening.next(block).await;
     block = back;

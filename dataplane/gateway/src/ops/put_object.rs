@@ -1,6 +1,7 @@
 //! PutObject.
 
 use http::HeaderMap;
+use http::header::HeaderName;
 use sealgate_backend::Store;
 use sealgate_backend::types::{Location, Stored};
 use sealgate_envelope::law::MAX_PART_LEN;
@@ -11,6 +12,7 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_uring::{Connector, Transport};
 
 use crate::body::Body;
+use crate::checksums::for_trailer;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::object::{
@@ -18,7 +20,7 @@ use crate::object::{
     store_conditions, stored_len, system_headers,
 };
 use crate::pass;
-use crate::reply::{Reply, set_encryption, set_etag};
+use crate::reply::{Reply, set, set_encryption, set_etag};
 use crate::request::Request;
 use crate::seal::{FromClient, Source, Tail, lease, seal_into};
 use crate::snapshot::BucketRule;
@@ -48,8 +50,8 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     let headers = system_headers(rq.headers)?;
     let metadata = crate::object::client_metadata(rq.headers)?;
     let new = NewObject { rule, at: &at, headers, metadata, len, conditions };
-    let stored = put_sealed(rq, new, &mut source).await?;
-    Ok(stored_reply(rule, &stored))
+    let (stored, known) = put_sealed(rq, new, &mut source).await?;
+    Ok(stored_reply(rule, &stored, &known))
 }
 
 /// What a PUT or a copy through the gateway creates.
@@ -69,7 +71,7 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
     rq: &Request<'_, C>,
     new: NewObject<'_>,
     source: &mut S,
-) -> Result<Stored, Failure> {
+) -> Result<(Stored, Known), Failure> {
     let core = rq.core;
     let (dek, object_id) = new_object(core);
     let context = StreamContext { object_id, part_number: 0 };
@@ -82,22 +84,22 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
     let blocks = lease(&core.pool, new.len, &rq.snapshot.timeouts).await?;
     let upload =
         rq.store.put(new.at, &headers, &new.conditions, stored_len(new.len)?).await?;
-    let tail = Tail::Trailer(|known: Known| {
-        Trailer::single(PlainLen(new.len), checksums(&known))
+    let tail = Tail::Trailer(|known: &Known| {
+        Trailer::single(PlainLen(new.len), for_trailer(known))
             .map(|trailer| trailer.seal(&dek, &object_id, core.random.bytes()))
             .map_err(|e| Failure::new(ErrorCode::EntityTooLarge, e.to_string()))
     });
     seal_into(source, upload, (sealer, header), new.len, tail, blocks).await
 }
 
-/// The checksums that the client proved of the plaintext, for the trailer.
-pub(crate) fn checksums(known: &Known) -> sealgate_envelope::Checksums {
-    crate::checksums::for_trailer(known)
-}
-
-pub(crate) fn stored_reply(rule: &BucketRule, stored: &Stored) -> Reply {
+/// The answer to a write: what the client sees of it, and the checksum that it sent, now proved.
+pub(crate) fn stored_reply(rule: &BucketRule, stored: &Stored, known: &Known) -> Reply {
     let mut reply = Reply::ok().with_all(&stored.headers);
     set_etag(&mut reply.headers, &client_etag(&stored.etag));
     set_encryption(&mut reply.headers, &rule.key);
+    if let Some(checksum) = known.checksum.as_ref().filter(|_| known.from_client) {
+        let name = HeaderName::from_static(checksum.algorithm().header());
+        set(&mut reply.headers, name, &checksum.to_base64());
+    }
     reply
 }

@@ -38,8 +38,8 @@ pub(crate) async fn run<C: Connector, T: Transport>(
         return Ok(reply);
     }
     let upload = uploads::open(rq, &at).await?;
-    let stored = put_part(rq, &at, &upload, number, len, &mut source).await?;
-    Ok(stored_reply(rule, &stored))
+    let (stored, known) = put_part(rq, &at, &upload, number, len, &mut source).await?;
+    Ok(stored_reply(rule, &stored, &known))
 }
 
 /// A part's stream must fit into a part of the store's.
@@ -63,7 +63,7 @@ pub(crate) async fn put_part<C: Connector, S: Source>(
     number: u16,
     len: u64,
     source: &mut S,
-) -> Result<Stored, Failure> {
+) -> Result<(Stored, Known), Failure> {
     let core = rq.core;
     let context =
         StreamContext { object_id: upload.envelope.fields.object_id, part_number: number };
@@ -80,6 +80,6 @@ pub(crate) async fn put_part<C: Connector, S: Source>(
     } else {
         rq.store.put_part(at, &upload.backend_id, number, stored_len).await?
     };
-    let tail: Tail<fn(Known) -> Result<TrailerWriter, Failure>> = Tail::Part;
+    let tail: Tail<fn(&Known) -> Result<TrailerWriter, Failure>> = Tail::Part;
     seal_into(source, to_store, sealer, len, tail, blocks).await
 }

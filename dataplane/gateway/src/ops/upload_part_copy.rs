@@ -103,7 +103,7 @@ async fn store<C: Connector, S: Source>(
     check_len(len)?;
     if encrypt {
         let upload = uploads::open(rq, at).await?;
-        let stored = put_part(rq, at, &upload, number, len, source).await?;
+        let (stored, _) = put_part(rq, at, &upload, number, len, source).await?;
         return Ok(client_etag(&stored.etag));
     }
     let upload = rq.store.put_part(at, rq.query("uploadId")?, number, len).await?;

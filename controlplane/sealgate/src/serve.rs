@@ -1,0 +1,167 @@
+//! A running gateway: start, reload, drain, end.
+
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sealgate_config::{AccessLogTarget, Config};
+use sealgate_kms::KeyClient;
+use sealgate_telemetry::{AccessLog, CoreMetrics, LogFormat, access_log};
+use sealgate_uring::{ActiveDriver, Drain};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::{self, Answers};
+use crate::dataplane::{self, DataPlane};
+use crate::plan::{self, Reloadable};
+
+/// How often certificates are looked at, besides on SIGHUP.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
+
+/// The control plane's runtime: keys, health, metrics.
+pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|e| format!("the control plane's runtime cannot be started: {e}"))
+}
+
+/// Runs until SIGTERM or SIGINT. `started` is called once clients can connect. `path` is read again on SIGHUP.
+pub(crate) fn run(
+    config: &Config,
+    path: Option<&Path>,
+    started: impl FnOnce(&DataPlane),
+) -> Result<(), String> {
+    let format = match config.log.format {
+        sealgate_config::LogFormat::Json => LogFormat::Json,
+        sealgate_config::LogFormat::Text => LogFormat::Text,
+    };
+    sealgate_telemetry::init_tracing(format, &config.log.level);
+    let runtime = control_runtime()?;
+    let made = plan::make(config, runtime.handle())?;
+    let (log, writer) = start_access_log(&config.log.access)?;
+    let (keys, reloadable) = (made.keys.clone(), made.reloadable);
+    let plane = dataplane::run(made.into_plan(log.clone())).map_err(|e| e.to_string())?;
+    let driver = match plane.cores.driver() {
+        ActiveDriver::IoUring => "io_uring",
+        ActiveDriver::Epoll => "epoll",
+    };
+    let aead = sealgate_aead::selected().to_string();
+    tracing::info!(driver, aead, listen = %plane.listen, cores = plane.metrics.len(), "serving");
+    let watched = Arc::new(Watched {
+        metrics: plane.metrics.clone(),
+        ready: Arc::clone(&plane.ready),
+        drain: plane.cores.drain_handle(),
+        log: log.clone(),
+        keys,
+        driver,
+        aead,
+    });
+    let result = runtime.block_on(async {
+        if let Some(address) = config.listen.admin {
+            let listener = admin::bind(address).await?;
+            tokio::spawn(admin::serve(listener, Arc::clone(&watched)));
+        }
+        started(&plane);
+        until_told(path, &reloadable).await
+    });
+    let grace = config.timeouts.drain;
+    tracing::info!(grace_seconds = grace.as_secs(), "draining");
+    plane.cores.drain(grace);
+    let joined = plane.cores.join().map_err(|e| e.to_string());
+    drop(watched);
+    drop(log);
+    drop(plane.metrics);
+    if let Some(writer) = writer {
+        // The cores' ends of the log are gone with them: what is queued is written, then the thread ends.
+        let _ = writer.join();
+    }
+    tracing::info!("ended");
+    result.and(joined)
+}
+
+/// The log, and the thread that writes it, if there is to be one.
+fn start_access_log(target: &AccessLogTarget) -> Result<(AccessLog, Option<JoinHandle<()>>), String> {
+    let out: Box<dyn Write + Send> = match target {
+        AccessLogTarget::Off => return Ok((AccessLog::off(), None)),
+        AccessLogTarget::Stdout => Box::new(std::io::stdout()),
+        AccessLogTarget::File(path) => {
+            let opened = OpenOptions::new().create(true).append(true).open(path);
+            Box::new(opened.map_err(|e| format!("the access log {}: {e}", path.display()))?)
+        }
+    };
+    let (log, writer) = access_log();
+    let thread = std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(move || writer.run(BufWriter::new(out)))
+        .map_err(|e| format!("the access log's thread cannot be started: {e}"))?;
+    Ok((log, Some(thread)))
+}
+
+/// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
+async fn until_told(path: Option<&Path>, reloadable: &Reloadable) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|e| format!("signals cannot be received: {e}"));
+    let mut terminate: Signal = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    let mut certificates = tokio::time::interval(CERTIFICATE_CHECK);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                reloadable.reload_certificates();
+                if let Some(path) = path {
+                    reload(path, reloadable);
+                }
+            }
+            _ = certificates.tick() => reloadable.reload_certificates(),
+        }
+    }
+}
+
+/// Takes over a new configuration, or keeps the old one when the new one is not valid.
+fn reload(path: &Path, reloadable: &Reloadable) {
+    match crate::cli::load(path).and_then(|config| reloadable.replace(&config)) {
+        Ok(()) => tracing::info!(path = %path.display(), "the configuration was reloaded"),
+        Err(e) => {
+            tracing::error!(path = %path.display(), error = %e, "the configuration was not reloaded; the old one stays");
+        }
+    }
+}
+
+/// What health and metrics are told from.
+struct Watched {
+    metrics: Vec<Arc<CoreMetrics>>,
+    ready: Arc<AtomicUsize>,
+    drain: Drain,
+    log: AccessLog,
+    keys: KeyClient,
+    driver: &'static str,
+    aead: String,
+}
+
+impl Answers for Watched {
+    fn metrics(&self) -> String {
+        sealgate_telemetry::render(&self.metrics, self.log.dropped(), self.driver, &self.aead)
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        if self.drain.is_draining() {
+            return Err("draining".into());
+        }
+        if self.ready.load(Ordering::Acquire) < self.metrics.len() {
+            return Err("not every core accepts connections".into());
+        }
+        let keys = self.keys.status().await.map_err(|e| format!("the key service: {e}"))?;
+        match keys.iter().find_map(|key| Some((&key.name, key.trouble.as_ref()?))) {
+            Some((name, trouble)) => Err(format!("key {name}: {trouble}")),
+            None => Ok(()),
+        }
+    }
+}
