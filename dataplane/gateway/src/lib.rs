@@ -19,6 +19,7 @@ mod pass;
 mod reply;
 mod request;
 mod seal;
+mod slow;
 pub mod snapshot;
 mod source;
 mod uploads;

@@ -26,6 +26,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::slow;
 
 /// Runs the operation that a request asks for.
 pub(crate) async fn dispatch<C: Connector, T: Transport>(
@@ -39,7 +40,10 @@ pub(crate) async fn dispatch<C: Connector, T: Transport>(
         O::UploadPart => upload_part::run(rq, client, body).await,
         O::CreateBucket => buckets::create(rq, client, body).await,
         O::DeleteObjects => delete_objects::run(rq, client, body).await,
-        O::CompleteMultipartUpload => complete::run(rq, client, body).await,
+        O::CompleteMultipartUpload => {
+            let list = complete::read(client, body).await?;
+            slow::run(rq, client, complete::run(rq, &list)).await
+        }
         _ => {
             // No other operation has a body; one that comes all the same is verified and dropped.
             body.document(client, MAX_IGNORED_BODY).await?;
@@ -60,10 +64,10 @@ async fn bodiless<C: Connector, T: Transport>(
         O::GetObject => get_object::run(rq, client).await,
         O::HeadObject => head_object::run(rq).await,
         O::DeleteObject => delete_object::run(rq).await,
-        O::CopyObject => copy_object::run(rq).await,
+        O::CopyObject => slow::run(rq, client, copy_object::run(rq)).await,
         O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,
         O::CreateMultipartUpload => create_upload::run(rq).await,
-        O::UploadPartCopy => upload_part_copy::run(rq).await,
+        O::UploadPartCopy => slow::run(rq, client, upload_part_copy::run(rq)).await,
         O::AbortMultipartUpload => abort::run(rq).await,
         O::ListParts => list_parts::run(rq).await,
         O::ListMultipartUploads => list_uploads::run(rq).await,

@@ -32,13 +32,11 @@ struct Chosen {
     staged: bool,
 }
 
-pub(crate) async fn run<C: Connector, T: Transport>(
-    rq: &Request<'_, C>,
+/// Reads the client's list.
+pub(crate) async fn read<T: Transport>(
     client: &mut Client<T>,
     body: &mut Body,
-) -> Result<Reply, Failure> {
-    let at = rq.location()?;
-    let rule = rq.rule_for(&at)?;
+) -> Result<CompleteMultipartUpload, Failure> {
     let document = body.document(client, MAX_DOCUMENT).await?;
     let list = CompleteMultipartUpload::parse(&document)?;
     if list.parts.is_empty() {
@@ -47,10 +45,19 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     if !list.parts.is_sorted_by(|a, b| a.number < b.number) {
         return Err(S3Error::new(ErrorCode::InvalidPartOrder).into());
     }
+    Ok(list)
+}
+
+pub(crate) async fn run<C: Connector>(
+    rq: &Request<'_, C>,
+    list: &CompleteMultipartUpload,
+) -> Result<Reply, Failure> {
+    let at = rq.location()?;
+    let rule = rq.rule_for(&at)?;
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let stored = if rule.encrypt {
         let upload = uploads::open(rq, &at).await?;
-        complete(rq, &at, &upload, &list, &conditions).await?
+        complete(rq, &at, &upload, list, &conditions).await?
     } else {
         let parts: Vec<CompletedPart> = list
             .parts
