@@ -1,0 +1,306 @@
+//! The configuration as the program uses it: complete, checked, secrets resolved.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::credentials::StoreCredentials;
+use crate::secret::SecretString;
+
+/// All of it.
+pub struct Config {
+    /// `[listen]`
+    pub listen: Listen,
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[backend]`
+    pub backend: Backend,
+    /// `[keys.<name>]`
+    pub keys: BTreeMap<String, KeyConfig>,
+    /// `[[buckets]]`, in order: the first that matches counts. The last one always matches everything: it is either
+    /// the file's own or made of defaults.
+    pub buckets: Vec<BucketRule>,
+    /// `[[credentials]]`
+    pub credentials: Vec<Credential>,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// Where the gateway listens.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// For S3 clients.
+    pub s3: SocketAddr,
+    /// For health, readiness and metrics.
+    pub admin: Option<SocketAddr>,
+    /// TLS for S3 clients.
+    pub tls: Option<Tls>,
+    /// Domains under which `bucket.domain` names a bucket, lower case.
+    pub base_domains: Vec<String>,
+}
+
+/// A certificate and its key, PEM files.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// How the data plane runs.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Threads; `None` for one per CPU that the process may use.
+    pub cores: Option<usize>,
+    /// How the kernel is asked for I/O.
+    pub driver: Driver,
+    /// Whether each thread stays on a CPU of its own.
+    pub pin: bool,
+    /// Bytes of I/O buffers, all cores together.
+    pub buffer_budget: u64,
+    /// The library that seals and opens.
+    pub aead: Aead,
+}
+
+/// How the kernel is asked for I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring where the kernel gives it, epoll elsewhere.
+    Auto,
+    /// io_uring or not at all.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+/// The library that seals and opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aead {
+    /// The faster one on this CPU, measured at start.
+    Auto,
+    /// AWS-LC.
+    AwsLc,
+    /// ring.
+    Ring,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A request's head, from its first byte.
+    pub header: Duration,
+    /// A client's connection between requests.
+    pub idle: Duration,
+    /// Bytes per second that a client's body has to average.
+    pub min_rate: u64,
+    /// A request's wait for buffers.
+    pub buffer_wait: Duration,
+    /// Requests in progress when the process is asked to end.
+    pub drain: Duration,
+    /// A connection to the store, TLS included.
+    pub store_connect: Duration,
+    /// The store's answer to an ordinary request.
+    pub store_answer: Duration,
+    /// The store's answer to a Complete or a copy.
+    pub store_long_answer: Duration,
+    /// One block of a body, either way.
+    pub store_block: Duration,
+    /// A connection to the store between requests.
+    pub store_idle: Duration,
+}
+
+/// What is behind the gateway.
+pub enum Backend {
+    /// An S3 store.
+    S3(Box<S3Backend>),
+    /// A directory.
+    Fs {
+        /// Its root.
+        path: PathBuf,
+    },
+}
+
+/// An S3 store.
+pub struct S3Backend {
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Region that requests are signed for.
+    pub region: String,
+    /// The gateway's own user of it.
+    pub credentials: StoreCredentials,
+    /// `https://host/bucket/key` rather than `https://bucket.host/key`.
+    pub path_style: bool,
+    /// Certificates to trust instead of the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// What stands for the body in a signature.
+    pub payload: Payload,
+}
+
+/// A store's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// TLS.
+    pub https: bool,
+    /// Host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// Port, the scheme's own when the URL has none.
+    pub port: u16,
+    /// `host[:port]` as it belongs into a `Host` header.
+    pub authority: String,
+}
+
+/// What stands for the body in a signature to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// `UNSIGNED-PAYLOAD`.
+    Unsigned,
+    /// The SHA-256 of the body.
+    Signed,
+}
+
+/// A key that wraps key-encryption keys.
+#[derive(Clone, Debug)]
+pub struct KeyConfig {
+    /// Who holds it.
+    pub provider: KeyProvider,
+    /// Longest use of one KEK.
+    pub max_age: Duration,
+    /// Most objects of one KEK.
+    pub max_objects: u64,
+    /// Most plaintext bytes of one KEK.
+    pub max_bytes: u64,
+}
+
+/// Who holds a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyProvider {
+    /// A key ring file.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+/// How the objects of some buckets or prefixes are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketRule {
+    /// Bucket name; `*` matches any run of characters.
+    pub bucket: String,
+    /// Key prefix; empty for all keys.
+    pub prefix: String,
+    /// Name of the key in `[keys.<name>]`; `None` only without encryption.
+    pub key: Option<String>,
+    /// How listings learn plaintext sizes.
+    pub listing: Listing,
+    /// What an object is bound to.
+    pub binding: Binding,
+    /// Whether the client's metadata is sealed.
+    pub seal_metadata: bool,
+    /// Off: bytes pass as they are.
+    pub encrypt: bool,
+}
+
+/// How listings learn plaintext sizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// By the size law.
+    Computed,
+    /// By a HEAD of each object.
+    Verify,
+}
+
+/// What an object is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// Its key.
+    Key,
+    /// Its bucket and key.
+    BucketAndKey,
+    /// Nothing.
+    None,
+}
+
+/// Somebody who may send requests.
+pub struct Credential {
+    /// Access key.
+    pub access_key: String,
+    /// Secret key.
+    pub secret_key: SecretString,
+    /// What is allowed; nothing else is.
+    pub allow: Vec<Grant>,
+    /// Whom the store sees.
+    pub store_user: Option<StoreUser>,
+}
+
+/// A user of the store.
+pub struct StoreUser {
+    /// Access key at the store.
+    pub access_key: String,
+    /// Secret key at the store.
+    pub secret_key: SecretString,
+}
+
+/// A set of operations on a set of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Bucket name; `*` matches any run of characters.
+    pub bucket: String,
+    /// Key prefix; empty for all keys.
+    pub prefix: String,
+    /// What may be done.
+    pub actions: Vec<Action>,
+}
+
+/// A class of operations, or one operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Everything.
+    All,
+    /// Reading objects.
+    Read,
+    /// Writing objects, multipart uploads and copies included.
+    Write,
+    /// Listings.
+    List,
+    /// Deleting objects.
+    Delete,
+    /// Making and deleting buckets.
+    Admin,
+    /// One S3 operation.
+    Operation(String),
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Of the process's own log, on stderr.
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// Where a line for each request goes.
+    pub access: AccessLogTarget,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// JSON objects.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+}
