@@ -16,6 +16,7 @@ mod layout;
 mod list;
 mod lock;
 mod name;
+mod names;
 mod parts;
 mod read;
 mod record;

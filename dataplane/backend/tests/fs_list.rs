@@ -18,6 +18,7 @@ on_both_drivers! {
     pages_go_on_whatever_happens_between
     tokens_of_others_are_refused
     a_large_directory_is_paged_exactly
+    a_large_directory_is_never_remembered_wrongly
 }
 
 /// Writes and deletions, in order: a key and its length, or nothing for a deletion.
@@ -229,4 +230,41 @@ async fn a_large_directory_is_paged_exactly() {
 fn list_len(keys: &[String]) -> usize {
     let rolled = keys.iter().map(|k| k.split_inclusive('0').next().unwrap());
     rolled.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+/// Names of large directories are kept between pages: whatever changes, in whichever process, must be seen at once.
+async fn a_large_directory_is_never_remembered_wrongly() {
+    let f = fixture().await;
+    put(&f.store, "d/seed", b"x").await;
+    let dir = f.dir.path().join("bucket/d.d");
+    let file = |n: usize| dir.join(format!("k{n:05}.o"));
+    let mut expected = std::collections::BTreeSet::from(["d/seed".to_owned()]);
+    for n in 0..3000 {
+        std::fs::hard_link(dir.join("seed.o"), file(n)).unwrap();
+        expected.insert(format!("d/k{n:05}"));
+    }
+    for n in 0..20 {
+        if n % 5 == 0 {
+            // Long enough for the names to be kept.
+            sealgate_uring::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        for page in [700, 1000] {
+            let listed = list_all(&f.store, b"d/", b"", page).await;
+            assert!(listed.iter().eq(&expected), "after {n} changes");
+        }
+        // As another process does it.
+        std::fs::hard_link(dir.join("seed.o"), file(5000 + n)).unwrap();
+        std::fs::remove_file(file(n * 100)).unwrap();
+        expected.insert(format!("d/k{:05}", 5000 + n));
+        expected.remove(&format!("d/k{:05}", n * 100));
+        let rolled = list_all(&f.store, b"d/", b"9", 3).await;
+        let model = expected
+            .iter()
+            .map(|k| k.split_inclusive('9').next().unwrap());
+        assert!(
+            rolled
+                .iter()
+                .eq(&model.collect::<std::collections::BTreeSet<_>>())
+        );
+    }
 }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::name::{self, Entry, Kind};
+use super::names::{self, Names};
 
 /// Directories this deep keep a whole page of entries in memory, deeper ones [`DEEP_BATCH`]: together at most
 /// 8 × 1001 + 1016 × 128 entries, however keys are nested.
@@ -132,27 +133,10 @@ impl<'a> Walk<'a> {
             Rest::All => None,
             Rest::After(sort_key) => Some(sort_key),
         };
-        let mut truncated = false;
-        let mut smallest = BinaryHeap::new();
-        let mut key = level.key.clone();
-        read_entries(&level.path, &mut |entry| {
-            key.truncate(level.key.len());
-            key.extend_from_slice(&entry.sort_key);
-            let new = after.as_ref().is_none_or(|after| entry.sort_key > *after);
-            if new && self.wants(entry.kind, &key) {
-                smallest.push(BySortKey(entry));
-                if smallest.len() > limit {
-                    smallest.pop();
-                    truncated = true;
-                }
-            }
-            true
-        })?;
-        level.batch = smallest
-            .into_sorted_vec()
-            .into_iter()
-            .map(|e| e.0)
-            .collect();
+        let truncated = match names::known(&level.path)? {
+            Some(names) => self.pick(&mut level, &names, after.as_deref(), limit),
+            None => self.scan(&mut level, after.as_deref(), limit)?,
+        };
         if let Some(last) = level.batch.back() {
             if truncated {
                 level.rest = Rest::After(last.sort_key.clone());
@@ -160,6 +144,60 @@ impl<'a> Walk<'a> {
             self.levels.push(level);
         }
         Ok(())
+    }
+
+    /// Takes the next entries of a directory from its sorted names. Gives whether there may be more.
+    fn pick(&self, level: &mut Level, names: &Names, after: Option<&[u8]>, limit: usize) -> bool {
+        let full = |sort_key: &[u8]| [&level.key[..], sort_key].concat();
+        let before = |sort_key: &[u8]| {
+            let key = full(sort_key);
+            let past = |bound: &[u8]| key.as_slice() < bound && !bound.starts_with(&key);
+            after.is_some_and(|after| sort_key <= after)
+                || past(self.scope.prefix)
+                || past(self.scope.after)
+                || self
+                    .rolled
+                    .as_ref()
+                    .is_some_and(|done| past(done) || key.starts_with(done))
+        };
+        let wanted = names
+            .after(before)
+            .filter(|e| self.wants(e.kind, &full(&e.sort_key)));
+        let mut batch: VecDeque<_> = wanted.take(limit + 1).collect();
+        let more = batch.len() > limit;
+        batch.truncate(limit);
+        level.batch = batch;
+        more
+    }
+
+    /// Reads a directory and keeps its next entries. Gives whether there are more.
+    fn scan(&self, level: &mut Level, after: Option<&[u8]>, limit: usize) -> io::Result<bool> {
+        let mut smallest = BinaryHeap::new();
+        let (mut entries, mut more) = (0, false);
+        let mut key = level.key.clone();
+        read_entries(&level.path, &mut |entry| {
+            entries += 1;
+            key.truncate(level.key.len());
+            key.extend_from_slice(&entry.sort_key);
+            let new = after.is_none_or(|after| entry.sort_key[..] > *after);
+            if new && self.wants(entry.kind, &key) {
+                smallest.push(BySortKey(entry));
+                if smallest.len() > limit {
+                    smallest.pop();
+                    more = true;
+                }
+            }
+            true
+        })?;
+        if more && entries > names::LARGE {
+            names::learn(&level.path)?;
+        }
+        level.batch = smallest
+            .into_sorted_vec()
+            .into_iter()
+            .map(|e| e.0)
+            .collect();
+        Ok(more)
     }
 
     /// Whether an entry is, or may hold, anything that is still to come.
@@ -213,7 +251,7 @@ pub(super) fn has_object(dir: &Path, depth: usize) -> io::Result<bool> {
 }
 
 /// Calls `each` for the entries of a directory until it gives `false`. A directory that is gone has none.
-fn read_entries(dir: &Path, each: &mut dyn FnMut(Entry) -> bool) -> io::Result<()> {
+pub(super) fn read_entries(dir: &Path, each: &mut dyn FnMut(Entry) -> bool) -> io::Result<()> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

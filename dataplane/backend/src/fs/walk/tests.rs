@@ -75,6 +75,15 @@ proptest! {
             let delimiter = if i % 4 < 2 { b"/" } else { &delimiter[..] };
             let scope = Scope { prefix, delimiter, after, page: *page };
             prop_assert_eq!(walk(dir.path(), scope), model(&keys, scope), "{:?}", scope);
+            // With or without kept names.
+            let level = || Level { path: dir.path().into(), key: Vec::new(), batch: VecDeque::new(), rest: Rest::All };
+            let (mut picked, mut scanned) = (level(), level());
+            let walk = Walk { scope, rolled: None, levels: Vec::new() };
+            let names = Names::read(dir.path()).unwrap().unwrap();
+            let from = (i % 3 == 0).then_some(&some[..some.len() / 2]);
+            let more = walk.pick(&mut picked, &names, from, *page);
+            prop_assert_eq!(more, walk.scan(&mut scanned, from, *page).unwrap());
+            prop_assert_eq!(picked.batch, scanned.batch);
         }
     }
 }
