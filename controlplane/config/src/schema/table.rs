@@ -1,0 +1,555 @@
+//! The table itself.
+
+use super::Fallback::{self, Absent, Required, Value};
+use super::{HOUR, Kind, Row, SECOND, Section};
+
+const MIB: u64 = 1 << 20;
+
+const fn row(key: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Row {
+    Row {
+        key,
+        kind,
+        default,
+        doc,
+        secret: false,
+    }
+}
+
+const fn secret(key: &'static str, kind: Kind, doc: &'static str) -> Row {
+    Row {
+        key,
+        kind,
+        default: Absent("none"),
+        doc,
+        secret: true,
+    }
+}
+
+const fn duration(max: u64) -> Kind {
+    Kind::Duration { min: 1, max }
+}
+
+/// All sections, in the order in which they are documented.
+pub const SECTIONS: &[Section] = &[
+    Section {
+        path: "",
+        header: "",
+        doc: "The tables of the file. No key stands outside them.",
+        rows: &[
+            row(
+                "listen",
+                Kind::Table,
+                Absent("all its defaults"),
+                "Where clients connect.",
+            ),
+            row(
+                "runtime",
+                Kind::Table,
+                Absent("all its defaults"),
+                "Threads, I/O, memory.",
+            ),
+            row(
+                "timeouts",
+                Kind::Table,
+                Absent("all its defaults"),
+                "How long things may take.",
+            ),
+            row(
+                "backend",
+                Kind::Table,
+                Required,
+                "The store behind the gateway.",
+            ),
+            row(
+                "keys",
+                Kind::Table,
+                Absent("no keys"),
+                "The keys, one table for each name.",
+            ),
+            row(
+                "buckets",
+                Kind::Tables,
+                Absent("one rule for all buckets, all its defaults"),
+                "How buckets are kept.",
+            ),
+            row(
+                "credentials",
+                Kind::Tables,
+                Required,
+                "Who may send requests.",
+            ),
+            row(
+                "log",
+                Kind::Table,
+                Absent("all its defaults"),
+                "What is logged.",
+            ),
+        ],
+    },
+    Section {
+        path: "listen",
+        header: "[listen]",
+        doc: "Where clients connect.",
+        rows: &[
+            row(
+                "s3",
+                Kind::Address,
+                Value("\"127.0.0.1:9000\""),
+                "For S3 clients. Every core listens on it. Port 0 takes a free one.",
+            ),
+            row(
+                "admin",
+                Kind::Address,
+                Absent("no admin port"),
+                "For `/healthz`, `/readyz` and `/metrics`: plain HTTP without authentication, so keep it inside.",
+            ),
+            row(
+                "tls",
+                Kind::Table,
+                Absent("plain HTTP"),
+                "TLS for S3 clients.",
+            ),
+            row(
+                "base_domains",
+                Kind::Domains,
+                Value("[]"),
+                "Domains under which `bucket.domain` names a bucket. Path style always works.",
+            ),
+        ],
+    },
+    Section {
+        path: "listen.tls",
+        header: "[listen] tls.cert = …, tls.key = …",
+        doc: "TLS for S3 clients. Both files are read again on SIGHUP; broken ones are refused and the old ones stay.",
+        rows: &[
+            row(
+                "cert",
+                Kind::Path,
+                Required,
+                "Certificate chain, PEM, the server's own first.",
+            ),
+            row("key", Kind::Path, Required, "Its private key, PEM."),
+        ],
+    },
+    Section {
+        path: "runtime",
+        header: "[runtime]",
+        doc: "Threads, I/O and memory.",
+        rows: &[
+            row(
+                "cores",
+                Kind::Integer { min: 1, max: 1024 },
+                Absent("one for each CPU that the process may use"),
+                "Threads of the data plane.",
+            ),
+            row(
+                "driver",
+                Kind::Choice(&["auto", "io_uring", "epoll"]),
+                Value("\"auto\""),
+                "How the kernel is asked for I/O. `auto` takes io_uring and falls back to epoll where the kernel or a container runtime refuses it; `io_uring` fails there.",
+            ),
+            row(
+                "pin",
+                Kind::Boolean,
+                Value("false"),
+                "Keeps each thread on a CPU of its own. Only for a machine that runs nothing else.",
+            ),
+            row(
+                "buffer_budget",
+                Kind::Size {
+                    min: 16 * MIB,
+                    max: 1 << 40,
+                },
+                Value("\"256MiB\""),
+                "I/O buffers of all cores together: the most that objects in flight can take. A stream takes up to 2 MiB; a request that gets none in time is answered 503 SlowDown.",
+            ),
+            row(
+                "aead",
+                Kind::Choice(&["auto", "aws-lc", "ring"]),
+                Value("\"auto\""),
+                "The library that seals and opens. `auto` measures both at start and takes the faster. The bytes are the same.",
+            ),
+        ],
+    },
+    Section {
+        path: "timeouts",
+        header: "[timeouts]",
+        doc: "How long things may take.",
+        rows: &[
+            row(
+                "header",
+                duration(HOUR),
+                Value("\"20s\""),
+                "A request's head, from its first byte to its last.",
+            ),
+            row(
+                "idle",
+                duration(24 * HOUR),
+                Value("\"75s\""),
+                "A client's connection between two requests.",
+            ),
+            row(
+                "min_rate",
+                Kind::Size {
+                    min: 1,
+                    max: 1 << 30,
+                },
+                Value("\"4KiB\""),
+                "Bytes per second that a body has to average, either way, over each buffer.",
+            ),
+            row(
+                "buffer_wait",
+                duration(HOUR),
+                Value("\"10s\""),
+                "A request's wait for buffers, then 503 SlowDown.",
+            ),
+            row(
+                "drain",
+                duration(24 * HOUR),
+                Value("\"30s\""),
+                "Requests in progress after SIGTERM. A second SIGTERM cuts them at once.",
+            ),
+            row(
+                "store_connect",
+                duration(HOUR),
+                Value("\"5s\""),
+                "Connecting to the store, name resolution and TLS included.",
+            ),
+            row(
+                "store_answer",
+                duration(HOUR),
+                Value("\"60s\""),
+                "The store's answer, from the request's last byte to the answer's head.",
+            ),
+            row(
+                "store_long_answer",
+                duration(24 * HOUR),
+                Value("\"10m\""),
+                "The same for CompleteMultipartUpload and copies.",
+            ),
+            row(
+                "store_block",
+                duration(HOUR),
+                Value("\"60s\""),
+                "One block of a body, at most 1 MiB, to or from the store.",
+            ),
+            row(
+                "store_idle",
+                duration(HOUR),
+                Value("\"8s\""),
+                "A connection to the store between two requests. Keep it below the store's own limit.",
+            ),
+        ],
+    },
+    Section {
+        path: "backend",
+        header: "[backend]",
+        doc: "The store behind. All keys but `type` and `path` are for `type = \"s3\"`, `path` is for `type = \"fs\"`. \
+              Credentials for the store come from `access_key` and one of `secret_key`, `secret_key_env`, \
+              `secret_key_file`; or from `credentials_file` and `profile`; or else from `AWS_ACCESS_KEY_ID` and \
+              `AWS_SECRET_ACCESS_KEY` (and `AWS_SESSION_TOKEN`); or else from `~/.aws/credentials`.",
+        rows: &[
+            row(
+                "type",
+                Kind::Choice(&["s3", "fs"]),
+                Required,
+                "`s3` for any S3 store, `fs` for a directory.",
+            ),
+            row(
+                "path",
+                Kind::Path,
+                Absent("required for `fs`"),
+                "The directory. It is made when it is missing.",
+            ),
+            row(
+                "endpoint",
+                Kind::Url,
+                Absent("required for `s3`"),
+                "The store's address.",
+            ),
+            row(
+                "region",
+                Kind::Text,
+                Value("\"us-east-1\""),
+                "Region that requests are signed for.",
+            ),
+            row(
+                "access_key",
+                Kind::Text,
+                Absent("see above"),
+                "The gateway's access key at the store.",
+            ),
+            secret("secret_key", Kind::Text, "Its secret key."),
+            secret(
+                "secret_key_env",
+                Kind::Variable,
+                "Environment variable that holds the secret key.",
+            ),
+            row(
+                "secret_key_file",
+                Kind::Path,
+                Absent("none"),
+                "File that holds the secret key.",
+            ),
+            secret(
+                "session_token",
+                Kind::Text,
+                "Session token of temporary credentials.",
+            ),
+            secret(
+                "session_token_env",
+                Kind::Variable,
+                "Environment variable that holds the session token.",
+            ),
+            row(
+                "session_token_file",
+                Kind::Path,
+                Absent("none"),
+                "File that holds the session token.",
+            ),
+            row(
+                "credentials_file",
+                Kind::Path,
+                Absent("`AWS_SHARED_CREDENTIALS_FILE`, else `~/.aws/credentials`"),
+                "File with profiles, as AWS tools use it.",
+            ),
+            row(
+                "profile",
+                Kind::Text,
+                Absent("`AWS_PROFILE`, else `default`"),
+                "Profile in that file.",
+            ),
+            row(
+                "path_style",
+                Kind::Boolean,
+                Value("true"),
+                "`https://host/bucket/key`; off, `https://bucket.host/key`.",
+            ),
+            row(
+                "ca_file",
+                Kind::Path,
+                Absent("the system's certificates"),
+                "Certificates to trust for the store, PEM. Only with `https`.",
+            ),
+            row(
+                "payload",
+                Kind::Choice(&["unsigned", "signed"]),
+                Value("\"unsigned\""),
+                "What stands for the body in signatures to the store: `UNSIGNED-PAYLOAD`, or its SHA-256.",
+            ),
+        ],
+    },
+    Section {
+        path: "keys.<name>",
+        header: "[keys.<name>]",
+        doc: "A key that wraps key-encryption keys (KEKs). The name is written into every object sealed with it: up to 64 \
+              letters, digits, `.`, `_` and `-`. A KEK is used until one of its three bounds is met, on each core for \
+              itself.",
+        rows: &[
+            row(
+                "provider",
+                Kind::Choice(&["file"]),
+                Required,
+                "Who holds the key. `file`: a key ring file, see docs/kms/file.md.",
+            ),
+            row(
+                "path",
+                Kind::Path,
+                Required,
+                "The key ring; `sealgate key create PATH` makes one. Its mode must be 0600 or 0400.",
+            ),
+            row(
+                "max_age",
+                Kind::Duration {
+                    min: SECOND,
+                    max: 24 * HOUR,
+                },
+                Value("\"1h\""),
+                "Longest use of one KEK for new objects.",
+            ),
+            row(
+                "max_objects",
+                Kind::Integer {
+                    min: 1,
+                    max: 1 << 32,
+                },
+                Value("1048576"),
+                "Most objects sealed under one KEK. 1 asks the provider for each object.",
+            ),
+            row(
+                "max_bytes",
+                Kind::Size {
+                    min: 1,
+                    max: 1 << 50,
+                },
+                Value("\"16TiB\""),
+                "Most plaintext bytes sealed under one KEK.",
+            ),
+        ],
+    },
+    Section {
+        path: "buckets[]",
+        header: "[[buckets]]",
+        doc: "How the objects of some buckets are kept. The first rule that matches counts. A bucket that no rule matches \
+              is encrypted by the defaults below, never passed through.",
+        rows: &[
+            row(
+                "match",
+                Kind::Pattern,
+                Required,
+                "Bucket name, in which `*` stands for any characters, and optionally `/` and a key prefix: `\"prod-*\"`, `\"logs/2025/\"`, `\"*\"`.",
+            ),
+            row(
+                "key",
+                Kind::Text,
+                Absent("the key named `default`, or the only one"),
+                "Name of the key in `[keys.<name>]`.",
+            ),
+            row(
+                "listing",
+                Kind::Choice(&["computed", "verify"]),
+                Value("\"computed\""),
+                "How listings learn plaintext sizes: by arithmetic, or by a HEAD of each object. `verify` is for a bucket that holds objects from before the gateway.",
+            ),
+            row(
+                "binding",
+                Kind::Choice(&["key", "bucket+key", "none"]),
+                Value("\"key\""),
+                "What an object is bound to. Moved elsewhere in the store by other hands, it does not open. `key` allows copies of a bucket as a whole.",
+            ),
+            row(
+                "metadata",
+                Kind::Choice(&["sealed", "plain"]),
+                Value("\"sealed\""),
+                "Whether the store can read the client's metadata (`x-amz-meta-*`).",
+            ),
+            row(
+                "encrypt",
+                Kind::Boolean,
+                Value("true"),
+                "Off: objects pass as they are, in plaintext.",
+            ),
+        ],
+    },
+    Section {
+        path: "credentials[]",
+        header: "[[credentials]]",
+        doc: "Who may send requests. Exactly one of `secret_key`, `secret_key_env` and `secret_key_file`.",
+        rows: &[
+            row("access_key", Kind::Text, Required, "Access key."),
+            secret("secret_key", Kind::Text, "Secret key."),
+            secret(
+                "secret_key_env",
+                Kind::Variable,
+                "Environment variable that holds the secret key.",
+            ),
+            row(
+                "secret_key_file",
+                Kind::Path,
+                Absent("none"),
+                "File that holds the secret key.",
+            ),
+            row(
+                "allow",
+                Kind::Tables,
+                Absent("everything"),
+                "What is allowed; nothing else is. An empty list allows nothing.",
+            ),
+            row(
+                "backend_access_key",
+                Kind::Text,
+                Absent("the gateway's own"),
+                "Access key at the store: this user's requests are signed to the store with it, so that the store's own rules hold for them.",
+            ),
+            secret("backend_secret_key", Kind::Text, "Its secret key."),
+            secret(
+                "backend_secret_key_env",
+                Kind::Variable,
+                "Environment variable that holds it.",
+            ),
+            row(
+                "backend_secret_key_file",
+                Kind::Path,
+                Absent("none"),
+                "File that holds it.",
+            ),
+        ],
+    },
+    Section {
+        path: "credentials[].allow[]",
+        header: "[[credentials]] allow = [{ … }]",
+        doc: "A set of operations on a set of keys.",
+        rows: &[
+            row(
+                "bucket",
+                Kind::Pattern,
+                Value("\"*\""),
+                "Bucket name, in which `*` stands for any characters.",
+            ),
+            row(
+                "prefix",
+                Kind::Prefix,
+                Value("\"\""),
+                "Only keys that begin so; a listing has to ask for that prefix.",
+            ),
+            row(
+                "actions",
+                Kind::Actions,
+                Value("[\"*\"]"),
+                "`read`, `write`, `list`, `delete` (objects), `admin` (buckets), `*`, or names of S3 operations such as `GetObject`.",
+            ),
+        ],
+    },
+    Section {
+        path: "log",
+        header: "[log]",
+        doc: "What is logged. The process's own log goes to stderr.",
+        rows: &[
+            row(
+                "format",
+                Kind::Choice(&["json", "text"]),
+                Value("\"json\""),
+                "How its lines look.",
+            ),
+            row(
+                "level",
+                Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+                Value("\"info\""),
+                "The least important ones that are shown.",
+            ),
+            row(
+                "access",
+                Kind::LogTarget,
+                Value("\"stdout\""),
+                "Where a JSON line for each request goes: `off`, `stdout` or a file.",
+            ),
+        ],
+    },
+];
+
+/// Names of action classes.
+pub(crate) const CLASSES: &[&str] = &["*", "read", "write", "list", "delete", "admin"];
+
+/// The S3 operations that the gateway has, for `actions`.
+pub const OPERATIONS: &[&str] = &[
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateBucket",
+    "CreateMultipartUpload",
+    "DeleteBucket",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetBucketLocation",
+    "GetObject",
+    "HeadBucket",
+    "HeadObject",
+    "ListBuckets",
+    "ListMultipartUploads",
+    "ListObjects",
+    "ListObjectsV2",
+    "ListParts",
+    "PutObject",
+    "UploadPart",
+    "UploadPartCopy",
+];
