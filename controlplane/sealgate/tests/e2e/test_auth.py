@@ -316,6 +316,31 @@ def test_expect_continue(wire, s3, bucket, prefix):
 
 
 @pytest.mark.gateway
+def test_expect_continue_with_an_empty_body(wire, s3, bucket, prefix):
+    """The 100 comes although nothing is left to continue with: botocore carries an early final status over to
+    the next request on the connection, and hangs."""
+    with wire.connect() as connection:
+        for name in "ab":
+            expecting(wire, connection, f"/{bucket}/{prefix}{name}", b"")
+            status, _ = connection.read_head()
+            assert status == 100
+            assert connection.answer().status == 200
+    assert read(s3, bucket, f"{prefix}b") == b""
+
+
+@pytest.mark.gateway
+def test_final_status_instead_of_continue_closes(place, bucket, prefix):
+    """For the same client: it must not send its next request on this connection."""
+    wire = S3Wire(place.endpoint, place.access, "wrong secret")
+    for body in (b"", b"x" * 1000):
+        with wire.connect(5) as connection:
+            expecting(wire, connection, f"/{bucket}/{prefix}object", body)
+            answer = connection.answer(skip_continue=False)
+            assert answer.status == 403 and answer.headers.get("connection", "").lower() == "close", answer
+            assert connection.closed_by_peer()
+
+
+@pytest.mark.gateway
 def test_expect_continue_is_refused_without_reading_the_body(place, bucket, prefix):
     wire = S3Wire(place.endpoint, place.access, "wrong secret")
     with wire.connect(5) as connection:

@@ -73,7 +73,8 @@ def test_too_large_is_refused_at_once(wire, bucket, prefix, length):
         signed = wire.signed(connection, "PUT", target, {"Content-Length": str(length)})
         connection.send(connection.head("PUT", target, signed.headers))
         answer = connection.answer()
-    assert answer.status == 400 and answer.code in ("EntityTooLarge", "InvalidRequest", "", "InvalidArgument"), answer
+    assert answer.status == 400, answer
+    assert length > 2**63 or answer.code == "EntityTooLarge", answer
 
 
 # ---- heads ---------------------------------------------------------------------------------------
@@ -296,7 +297,8 @@ def test_unknown_bucket_sub_resources(wire, bucket, query):
     """Never a listing by accident."""
     for method in ("GET", "PUT"):
         answer = wire.request(method, f"/{bucket}?{query}")
-        assert (answer.status, answer.code) == (501, "NotImplemented"), f"{method} {query}: {answer}"
+        known = (501, "NotImplemented"), (405, "MethodNotAllowed")
+        assert (answer.status, answer.code) in known, f"{method} {query}: {answer}"
 
 
 @pytest.mark.parametrize("query", ["torrent", "restore", "select&select-type=2", "foo", "legal-hold"])
@@ -304,7 +306,9 @@ def test_unknown_object_sub_resources(wire, s3, bucket, prefix, query):
     s3.put_object(Bucket=bucket, Key=f"{prefix}a", Body=b"value")
     for method in ("GET", "PUT", "DELETE"):
         answer = wire.request(method, f"/{bucket}/{prefix}a?{query}")
-        assert (answer.status, answer.code) == (501, "NotImplemented"), f"{method} {query}: {answer}"
+        # A known sub-resource with a method that it never has is 405 in S3.
+        known = (501, "NotImplemented"), (405, "MethodNotAllowed")
+        assert (answer.status, answer.code) in known, f"{method} {query}: {answer}"
     assert read(s3, bucket, f"{prefix}a") == b"value"
 
 

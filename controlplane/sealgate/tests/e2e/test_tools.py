@@ -85,6 +85,10 @@ def test_awscli(place, bucket, prefix, tmp_path, keys):
 def test_awscli_presign_and_stdin(place, bucket, prefix, tmp_path, keys):
     import requests
 
+    # Without this setting awscli 1 presigns with signature version 2, which is refused.
+    config = tmp_path / ".aws" / "config"
+    config.parent.mkdir()
+    config.write_text("[default]\ns3 =\n  signature_version = s3v4\n")
     aws = [tool("aws"), "--endpoint-url", place.endpoint, "s3"]
     (tmp_path / "file").write_bytes(b"presigned by the command line")
     run([*aws, "cp", "file", f"s3://{bucket}/{prefix}file"], tmp_path, **keys)
