@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use sealgate_config::Config;
 use sealgate_kms::file::KeyRing;
+use sealgate_telemetry::AccessLog;
 
 use crate::{dev, plan, serve};
 
@@ -117,7 +118,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, String> {
 fn check(path: &Path) -> Result<(), String> {
     let config = load(path)?;
     let runtime = serve::control_runtime()?;
-    plan::make(&config, runtime.handle()).map_err(|e| format!("{}: {e}", path.display()))?;
+    plan::make(&config, runtime.handle(), AccessLog::off()).map_err(|e| format!("{}: {e}", path.display()))?;
     print_line(&format!("{}: the configuration is valid", path.display()));
     print_line(&plan::summary(&config));
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use sealgate_aead::Library;
-use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts};
+use sealgate_backend::s3::{S3Options, StoreTimeouts};
 use sealgate_config::{Aead, Backend, Config, Driver, KeyProvider, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
@@ -27,14 +27,8 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 pub(crate) struct Made {
     pub(crate) keys: KeyClient,
     pub(crate) reloadable: Reloadable,
-    plan: Box<dyn FnOnce(AccessLog) -> Plan>,
-}
-
-impl Made {
     /// What the data plane is started with.
-    pub(crate) fn into_plan(self, access_log: AccessLog) -> Plan {
-        (self.plan)(access_log)
-    }
+    pub(crate) plan: Plan,
 }
 
 /// What can change while the gateway runs: bucket rules, credentials, base domains, time-outs towards clients, keys,
@@ -51,7 +45,11 @@ pub(crate) struct Reloadable {
 /// # Errors
 ///
 /// What cannot be opened, and why.
-pub(crate) fn make(config: &Config, runtime: &Handle) -> Result<Made, String> {
+pub(crate) fn make(
+    config: &Config,
+    runtime: &Handle,
+    access_log: AccessLog,
+) -> Result<Made, String> {
     match config.runtime.aead {
         Aead::Auto => {}
         Aead::AwsLc => sealgate_aead::pin(Library::AwsLc),
@@ -93,18 +91,17 @@ pub(crate) fn make(config: &Config, runtime: &Handle) -> Result<Made, String> {
         ..default
     };
     let buffer_budget = usize::try_from(config.runtime.buffer_budget).unwrap_or(usize::MAX);
-    let for_plan = keys.clone();
-    let plan = move |access_log| Plan {
+    let plan = Plan {
         listen,
         tls,
         runtime: cores,
         buffer_budget,
         store,
         snapshot,
-        keys: for_plan,
+        keys: keys.clone(),
         access_log,
     };
-    Ok(Made { keys, reloadable, plan: Box::new(plan) })
+    Ok(Made { keys, reloadable, plan })
 }
 
 impl Reloadable {
@@ -165,17 +162,12 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
         options: S3Options {
             authority: s3.endpoint.authority.clone(),
             path_style: s3.path_style,
-            payload: match s3.payload {
-                sealgate_config::Payload::Unsigned => PayloadSigning::Unsigned,
-                sealgate_config::Payload::Signed => PayloadSigning::Signed,
-            },
             timeouts: StoreTimeouts {
                 response: t.store_answer,
                 long_response: t.store_long_answer,
                 block: t.store_block,
                 idle: t.store_idle,
             },
-            ..S3Options::default()
         },
         region: s3.region.clone(),
         access_key: s3.credentials.access_key.clone(),

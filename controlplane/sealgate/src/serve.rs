@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::{self, Answers};
 use crate::dataplane::{self, DataPlane};
-use crate::plan::{self, Reloadable};
+use crate::plan::{self, Made, Reloadable};
 
 /// How often certificates are looked at, besides on SIGHUP.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
@@ -43,10 +43,9 @@ pub(crate) fn run(
     };
     sealgate_telemetry::init_tracing(format, &config.log.level);
     let runtime = control_runtime()?;
-    let made = plan::make(config, runtime.handle())?;
     let (log, writer) = start_access_log(&config.log.access)?;
-    let (keys, reloadable) = (made.keys.clone(), made.reloadable);
-    let plane = dataplane::run(made.into_plan(log.clone())).map_err(|e| e.to_string())?;
+    let Made { keys, reloadable, plan } = plan::make(config, runtime.handle(), log.clone())?;
+    let plane = dataplane::run(plan).map_err(|e| e.to_string())?;
     let driver = match plane.cores.driver() {
         ActiveDriver::IoUring => "io_uring",
         ActiveDriver::Epoll => "epoll",
