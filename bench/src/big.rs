@@ -50,7 +50,7 @@ pub(crate) struct Options {
 
 /// Sends the object, checks its size, and compares it on its way back: in ranges, then as a whole.
 pub(crate) fn run(options: &Options) -> Outcome<()> {
-    if options.part % 8 != 0 || options.part == 0 {
+    if !options.part.is_multiple_of(8) || options.part == 0 {
         return Err("the size of a part must be a multiple of 8".into());
     }
     let _congestion = Congestion::set();

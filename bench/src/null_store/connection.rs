@@ -271,10 +271,8 @@ impl Connection {
         let id = request.query.get("uploadId").cloned().unwrap_or_default();
         let after = request.number("part-number-marker").unwrap_or(0);
         let most = request.number("max-parts").unwrap_or(1000).min(1000);
-        let text = match self.state.tables().uploads.get(&id) {
-            Some(upload) => Some(documents::parts(upload, &id, after, most)),
-            None => None,
-        };
+        let page = |upload: &Upload| documents::parts(upload, &id, after, most);
+        let text = self.state.tables().uploads.get(&id).map(page);
         match text {
             Some(text) => self.document(StatusCode::OK, &text).await,
             None => {
