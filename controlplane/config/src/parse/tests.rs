@@ -498,6 +498,17 @@ fn the_documented_example_is_accepted() {
     }
 }
 
+#[test]
+fn operations_in_grants_are_operations_of_the_protocol() {
+    let known: Vec<_> = sealgate_s3::route::Operation::ALL
+        .iter()
+        .map(sealgate_s3::route::Operation::as_str)
+        .collect();
+    for name in schema::OPERATIONS {
+        assert!(known.contains(name), "{name}");
+    }
+}
+
 /// Each row's default is of the row's own type: a debug build asserts it when it is read.
 #[test]
 fn every_row_is_documented_once() {

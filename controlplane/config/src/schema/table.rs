@@ -207,7 +207,7 @@ pub const SECTIONS: &[Section] = &[
                 "drain",
                 duration(24 * HOUR),
                 Value("\"30s\""),
-                "Requests in progress after SIGTERM. A second SIGTERM cuts them at once.",
+                "Requests in progress after SIGTERM; those that take longer are cut.",
             ),
             row(
                 "store_connect",
