@@ -3,6 +3,8 @@
 mod body;
 mod bucket;
 mod headers;
+mod inbound;
+mod link;
 mod multipart;
 mod object;
 mod upload;
@@ -21,7 +23,26 @@ pub use upload::S3Upload;
 pub use wire::{StoreCounters, StoreTimeouts};
 
 use crate::types::BackendError;
-use wire::{Call, Inbound, MAX_DOCUMENT, Wire};
+use inbound::{Inbound, MAX_DOCUMENT};
+use wire::{Call, MAX_ATTEMPTS, Repeat, Wire};
+
+/// Longest `PutObject` that S3 takes, bytes (User Guide, "Uploading objects": 5 GiB). Longer ones become multipart
+/// uploads (S3-TRAPS 26).
+pub const MAX_SINGLE_PUT: u64 = 5 << 30;
+
+/// Length of the parts of such an upload, bytes: few enough for one completion, small enough to be refused early.
+pub const PUT_PART: u64 = 512 << 20;
+
+/// What stands for a written body in the signature.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PayloadSigning {
+    /// Nothing: `UNSIGNED-PAYLOAD`. TLS protects the bytes on the way, and the envelope authenticates them for ever.
+    #[default]
+    Unsigned,
+    /// Its SHA-256, or, for a body that comes in several writes, the SHA-256 of each chunk
+    /// (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD`).
+    Signed,
+}
 
 /// How to address and sign to a store.
 #[derive(Clone, Debug)]
@@ -30,8 +51,28 @@ pub struct S3Options {
     pub authority: String,
     /// `https://host/bucket/key` rather than `https://bucket.host/key`.
     pub path_style: bool,
+    /// What stands for written bodies in signatures.
+    pub payload: PayloadSigning,
+    /// Longest body of one `PutObject`, bytes; see [`MAX_SINGLE_PUT`].
+    pub put_limit: u64,
+    /// Length of the parts that a longer one is cut into, bytes; not 0. See [`PUT_PART`].
+    pub put_part: u64,
     /// Time-outs.
     pub timeouts: StoreTimeouts,
+}
+
+impl Default for S3Options {
+    /// Path style, unsigned payloads, the limits of AWS; the authority is still to be named.
+    fn default() -> Self {
+        Self {
+            authority: String::new(),
+            path_style: true,
+            payload: PayloadSigning::Unsigned,
+            put_limit: MAX_SINGLE_PUT,
+            put_part: PUT_PART,
+            timeouts: StoreTimeouts::default(),
+        }
+    }
 }
 
 /// One core's view of an S3 store, for one of the store's users.
@@ -65,7 +106,10 @@ impl<C: Connector> S3Store<C> {
 
     /// The same store as another of its users.
     pub fn signed_by(&self, signer: Signer) -> Self {
-        Self { signer: Rc::new(RefCell::new(signer)), ..self.clone() }
+        Self {
+            signer: Rc::new(RefCell::new(signer)),
+            ..self.clone()
+        }
     }
 
     /// Connections, retries and resumes so far.
@@ -74,7 +118,13 @@ impl<C: Connector> S3Store<C> {
     }
 
     /// A request to a bucket or, without one, to the service.
-    fn call(&self, method: Method, bucket: &str, key: Option<&RawKey>, query: &[(&str, &str)]) -> Call {
+    fn call(
+        &self,
+        method: Method,
+        bucket: &str,
+        key: Option<&RawKey>,
+        query: &[(&str, &str)],
+    ) -> Call {
         let mut path = Vec::with_capacity(bucket.len() + key.map_or(0, |k| k.as_ref().len()) + 16);
         path.push(b'/');
         let virtual_host = !self.options.path_style && !bucket.is_empty();
@@ -95,7 +145,11 @@ impl<C: Connector> S3Store<C> {
         let mut headers = HeaderMap::with_capacity(8);
         headers::set(&mut headers, header::HOST, &host);
         Call {
-            idempotent: matches!(method, Method::GET | Method::HEAD | Method::DELETE | Method::PUT),
+            repeat: if method == Method::POST {
+                Repeat::IfNotDone
+            } else {
+                Repeat::Always
+            },
             method,
             host,
             path,
@@ -109,7 +163,11 @@ impl<C: Connector> S3Store<C> {
     /// Sends a call and gives its answer if that is a success.
     async fn send(&self, call: &mut Call) -> Result<Inbound<C::Conn>, BackendError> {
         if !call.body.is_empty() || call.method == Method::POST {
-            headers::set(&mut call.headers, header::CONTENT_LENGTH, &call.body.len().to_string());
+            headers::set(
+                &mut call.headers,
+                header::CONTENT_LENGTH,
+                &call.body.len().to_string(),
+            );
         }
         let inbound = self.wire.call(&self.signer, call).await?;
         if inbound.head.status.is_success() {
@@ -119,12 +177,24 @@ impl<C: Connector> S3Store<C> {
         }
     }
 
-    /// Sends a call and gives its answer's headers and whole body.
+    /// Sends a call and gives its answer's headers and whole body; a body that breaks off is asked for again where
+    /// that is safe.
     async fn fetch(&self, call: &mut Call) -> Result<(HeaderMap, Vec<u8>), BackendError> {
-        let inbound = self.send(call).await?;
-        let headers = inbound.head.headers.clone();
-        let body = self.wire.document(inbound, MAX_DOCUMENT).await?;
-        Ok((headers, body))
+        let mut attempt = 1;
+        loop {
+            let inbound = self.send(call).await?;
+            let headers = inbound.head.headers.clone();
+            match self.wire.document(inbound, MAX_DOCUMENT).await {
+                Ok(body) => return Ok((headers, body)),
+                Err(BackendError::Unavailable { .. })
+                    if call.repeat == Repeat::Always && attempt < MAX_ATTEMPTS =>
+                {
+                    self.wire.back_off(attempt).await;
+                    attempt += 1;
+                }
+                Err(e) => return Err(e),
+            }
+        }
     }
 }
 
@@ -149,7 +219,12 @@ fn canonical_query(pairs: &[(&str, &str)]) -> Vec<u8> {
 
 /// RFC 3986 encoding of everything but unreserved characters, `/` included.
 fn encode(bytes: &[u8]) -> Vec<u8> {
-    const KEPT: &percent_encoding::AsciiSet =
-        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    percent_encoding::percent_encode(bytes, KEPT).collect::<String>().into_bytes()
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    percent_encoding::percent_encode(bytes, KEPT)
+        .collect::<String>()
+        .into_bytes()
 }

@@ -9,7 +9,8 @@ use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::{Block, Connector, Spans};
 
 use super::headers;
-use super::wire::{Call, Inbound, MAX_ATTEMPTS, Wire, unavailable};
+use super::inbound::Inbound;
+use super::wire::{Call, MAX_ATTEMPTS, Wire, unavailable};
 use crate::types::BackendError;
 
 /// Bytes of one object, `Range` of them, in order.
@@ -19,9 +20,9 @@ use crate::types::BackendError;
 pub struct S3Body<C: Connector> {
     wire: Rc<Wire<C>>,
     signer: Rc<RefCell<Signer>>,
-    inbound: Option<Inbound<C::Conn>>,
+    inbound: Option<Box<Inbound<C::Conn>>>,
     /// Sent again with another range to resume.
-    call: Call,
+    call: Box<Call>,
     etag: String,
     left: Range<u64>,
 }
@@ -35,72 +36,116 @@ impl<C: Connector> S3Body<C> {
         etag: String,
         left: Range<u64>,
     ) -> Self {
-        Self { wire, signer, inbound: Some(inbound), call, etag, left }
+        let mut body = Self {
+            wire,
+            signer,
+            inbound: Some(Box::new(inbound)),
+            call: Box::new(call),
+            etag,
+            left,
+        };
+        if body.left.is_empty() {
+            body.settle();
+        }
+        body
     }
 
-    /// Reads at least one byte into `spans`; `Ok(0)` is the end of the range.
+    /// Bytes of the range still to come.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.left.end - self.left.start
+    }
+
+    /// Reads at least one byte into `spans`, which are not empty; `Ok(0)` is the end of the range.
     pub async fn read(
         &mut self,
         block: Block,
         spans: Spans,
     ) -> (Result<usize, BackendError>, Block) {
-        let mut block = block;
+        let (mut block, mut spans) = (block, spans);
+        // A store that ignores where a range ends sends more.
+        spans.to = spans
+            .to
+            .min(spans.from + usize::try_from(self.left()).unwrap_or(usize::MAX));
+        if spans.is_empty() {
+            self.settle();
+            return (Ok(0), block);
+        }
         let mut attempt = 0;
         loop {
-            let Some(inbound) = self.inbound.as_mut() else { return (Ok(0), block) };
-            let (got, back) = inbound.read(block, spans, self.wire.timeouts.block).await;
-            block = back;
-            match got {
-                Ok(n) if n as u64 <= self.left.end - self.left.start && (n > 0 || self.left.is_empty()) => {
-                    self.left.start += n as u64;
-                    if self.left.is_empty()
-                        && let Some(inbound) = self.inbound.take_if(|i| i.is_done())
-                    {
-                        self.wire.finish(inbound);
-                    }
-                    return (Ok(n), block);
+            let got = match self.inbound.as_mut() {
+                Some(inbound) => {
+                    let (got, back) = inbound.read(block, spans, self.wire.timeouts.block).await;
+                    block = back;
+                    got
                 }
-                Ok(n) if n > 0 => {
-                    let what = "the store sent more bytes than the range holds";
-                    return (Err(BackendError::Protocol(what.into())), block);
+                // An earlier read has failed.
+                None => Err(std::io::ErrorKind::NotConnected.into()),
+            };
+            if let Ok(n @ 1..) = got {
+                self.left.start += n as u64;
+                if self.left.is_empty() {
+                    self.settle();
                 }
-                Ok(_) | Err(_) if attempt + 1 >= MAX_ATTEMPTS => {
-                    let reason = format!("the object's body broke off {attempt} times");
-                    return (Err(unavailable(reason)), block);
-                }
-                Ok(_) | Err(_) => {
-                    attempt += 1;
-                    if let Err(e) = self.resume(attempt).await {
-                        return (Err(e), block);
-                    }
-                }
+                return (Ok(n), block);
+            }
+            attempt += 1;
+            if attempt >= MAX_ATTEMPTS {
+                let reason = format!("the object's body broke off {attempt} times");
+                return (Err(unavailable(reason)), block);
+            }
+            if let Err(e) = self.resume(attempt).await {
+                return (Err(e), block);
             }
         }
     }
 
+    /// Keeps the connection if nothing more comes on it, else closes it.
+    fn settle(&mut self) {
+        if let Some(mut inbound) = self.inbound.take() {
+            inbound.settle();
+            self.wire.finish(*inbound);
+        }
+    }
+
+    /// Asks for the bytes that are still to come, of the same object.
     async fn resume(&mut self, attempt: u32) -> Result<(), BackendError> {
         self.inbound = None;
         self.wire.back_off(attempt).await;
-        self.wire.counters.resumes.set(self.wire.counters.resumes.get() + 1);
+        self.wire
+            .counters
+            .resumes
+            .set(self.wire.counters.resumes.get() + 1);
         let range = format!("bytes={}-{}", self.left.start, self.left.end - 1);
         headers::set(&mut self.call.headers, header::RANGE, &range);
-        headers::set(&mut self.call.headers, header::IF_MATCH, &format!("\"{}\"", self.etag));
+        headers::set(
+            &mut self.call.headers,
+            header::IF_MATCH,
+            &format!("\"{}\"", self.etag),
+        );
         let inbound = self.wire.call(&self.signer, &mut self.call).await?;
-        if inbound.head.status != StatusCode::PARTIAL_CONTENT {
-            return Err(match inbound.head.status {
-                StatusCode::PRECONDITION_FAILED => {
-                    self.wire.discard(inbound).await;
-                    unavailable("the object was replaced while it was read")
-                }
-                _ => self.wire.answer_error(inbound).await,
-            });
-        }
-        match headers::content_range(&inbound.head.headers) {
-            Some((start, ..)) if start == self.left.start => {
-                self.inbound = Some(inbound);
-                Ok(())
+        let replaced = || unavailable("the object was replaced while it was read");
+        let start = match inbound.head.status {
+            StatusCode::PARTIAL_CONTENT => {
+                headers::content_range(&inbound.head.headers).map(|(start, ..)| start)
             }
-            _ => Err(BackendError::Protocol("the store resumed at another byte".into())),
+            status if status.is_success() => Some(0),
+            StatusCode::PRECONDITION_FAILED => {
+                self.wire.discard(inbound).await;
+                return Err(replaced());
+            }
+            _ => return Err(self.wire.answer_error(inbound).await),
+        };
+        // A store may ignore `If-Match`, but not say so.
+        if headers::etag(&inbound.head.headers).is_some_and(|etag| etag != self.etag) {
+            return Err(replaced());
         }
+        if start != Some(self.left.start) {
+            return Err(BackendError::Protocol(
+                "the store resumed at another byte".into(),
+            ));
+        }
+        self.inbound = Some(Box::new(inbound));
+        Ok(())
     }
 }

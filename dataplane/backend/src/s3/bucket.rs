@@ -16,6 +16,7 @@ use sealgate_s3::xml::{
 use sealgate_uring::Connector;
 
 use super::object::bodiless;
+use super::wire::Repeat;
 use super::{S3Store, headers};
 use crate::types::{
     BackendError, BucketInfo, ListPage, ListRequest, ListedObject, UploadInfo, UploadsPage,
@@ -35,7 +36,10 @@ impl<C: Connector> S3Store<C> {
         Ok(list
             .buckets
             .into_iter()
-            .map(|b| BucketInfo { name: b.name, created: b.created })
+            .map(|b| BucketInfo {
+                name: b.name,
+                created: b.created,
+            })
             .collect())
     }
 
@@ -53,7 +57,13 @@ impl<C: Connector> S3Store<C> {
         let mut call = self.call(Method::PUT, name, None, &[]);
         super::object::extend(&mut call.headers, headers);
         call.body = body.to_vec();
-        headers::set(&mut call.headers, header::CONTENT_LENGTH, &body.len().to_string());
+        headers::set(
+            &mut call.headers,
+            header::CONTENT_LENGTH,
+            &body.len().to_string(),
+        );
+        // Done twice it is an error the second time.
+        call.repeat = Repeat::IfNotDone;
         self.fetch(&mut call).await.map(|_| ())
     }
 
@@ -64,6 +74,7 @@ impl<C: Connector> S3Store<C> {
     /// The store's answer, `BucketNotEmpty` among them.
     pub async fn delete_bucket(&self, name: &str) -> Result<(), BackendError> {
         let mut call = self.call(Method::DELETE, name, None, &[]);
+        call.repeat = Repeat::IfNotDone;
         self.fetch(&mut call).await.map(|_| ())
     }
 
@@ -74,8 +85,10 @@ impl<C: Connector> S3Store<C> {
     /// The store's answer.
     pub async fn head_bucket(&self, name: &str) -> Result<HeaderMap, BackendError> {
         let mut call = self.call(Method::HEAD, name, None, &[]);
-        let (head, _) =
-            self.fetch(&mut call).await.map_err(|e| bodiless(e, ErrorCode::NoSuchBucket))?;
+        let (head, _) = self
+            .fetch(&mut call)
+            .await
+            .map_err(|e| bodiless(e, ErrorCode::NoSuchBucket))?;
         let mut kept = HeaderMap::new();
         if let Some(region) = head.get("x-amz-bucket-region") {
             kept.insert("x-amz-bucket-region", region.clone());
@@ -99,7 +112,11 @@ impl<C: Connector> S3Store<C> {
     /// # Errors
     ///
     /// The store's answer.
-    pub async fn list(&self, bucket: &str, request: &ListRequest) -> Result<ListPage, BackendError> {
+    pub async fn list(
+        &self,
+        bucket: &str,
+        request: &ListRequest,
+    ) -> Result<ListPage, BackendError> {
         let max_keys = request.max_keys.to_string();
         let prefix = text(&request.prefix);
         let delimiter = text(&request.delimiter);
@@ -127,7 +144,9 @@ impl<C: Connector> S3Store<C> {
         let list = ListObjectsResult::parse(&body)?;
         let next = list.next_continuation_token().map(str::to_owned);
         if list.is_truncated && next.is_none() {
-            return Err(BackendError::Protocol("a truncated listing without a token".into()));
+            return Err(BackendError::Protocol(
+                "a truncated listing without a token".into(),
+            ));
         }
         Ok(ListPage {
             next: next.filter(|_| list.is_truncated),
@@ -182,7 +201,11 @@ impl<C: Connector> S3Store<C> {
             uploads: list
                 .uploads
                 .into_iter()
-                .map(|u| UploadInfo { key: u.key, upload_id: u.upload_id, initiated: u.initiated })
+                .map(|u| UploadInfo {
+                    key: u.key,
+                    upload_id: u.upload_id,
+                    initiated: u.initiated,
+                })
                 .collect(),
             common_prefixes: list.common_prefixes,
         })
@@ -211,9 +234,13 @@ impl<C: Connector> S3Store<C> {
         };
         let mut call = self.call(Method::POST, bucket, None, &[("delete", "")]);
         call.body = request.to_xml();
-        call.idempotent = true;
+        call.repeat = Repeat::Always;
         let digest = STANDARD.encode(md5(&call.body));
-        headers::set(&mut call.headers, header::HeaderName::from_static("content-md5"), &digest);
+        headers::set(
+            &mut call.headers,
+            header::HeaderName::from_static("content-md5"),
+            &digest,
+        );
         let (_, body) = self.fetch(&mut call).await?;
         let result = DeleteResult::parse(&body)?;
         let mut failed: HashMap<Bytes, S3Error> = result

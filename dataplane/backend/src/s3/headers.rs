@@ -17,10 +17,10 @@ pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h 
     headers.get(name)?.to_str().ok()
 }
 
-/// The ETag without its quotes.
+/// The ETag without its quotes; without the mark of a weak one, which a proxy on the way may have added.
 pub(crate) fn etag(headers: &HeaderMap) -> Option<String> {
     let value = text(headers, &header::ETAG)?.trim();
-    let bare = value.trim_matches('"');
+    let bare = value.strip_prefix("W/").unwrap_or(value).trim_matches('"');
     (!bare.is_empty()).then(|| bare.to_owned())
 }
 
@@ -30,7 +30,8 @@ pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
     let (range, total) = value.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some((first, last.checked_add(1)?, total.parse().ok()?))
+    let total: u64 = total.parse().ok()?;
+    (first <= last && last < total).then_some((first, last + 1, total))
 }
 
 /// What a store says of an object whose whole length is `len`.
@@ -40,7 +41,12 @@ pub(crate) fn object_info(headers: HeaderMap, len: u64) -> Result<ObjectInfo, Ba
     let last_modified = text(&headers, &header::LAST_MODIFIED)
         .and_then(parse_http_date)
         .map_or(0, |seconds| seconds * 1000);
-    Ok(ObjectInfo { len, etag, last_modified, headers })
+    Ok(ObjectInfo {
+        len,
+        etag,
+        last_modified,
+        headers,
+    })
 }
 
 /// The headers of an answer that concern the client: versions, expirations; never framing or checksums, which

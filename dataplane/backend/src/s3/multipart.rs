@@ -11,6 +11,8 @@ use sealgate_s3::xml::{
 use sealgate_uring::Connector;
 
 use super::object::extend;
+use super::upload::SingleUpload;
+use super::wire::Call;
 use super::{S3Store, S3Upload, headers};
 use crate::types::{BackendError, CompletedPart, Location, PartInfo, PartsPage, Stored};
 
@@ -43,10 +45,27 @@ impl<C: Connector> S3Store<C> {
         number: u16,
         len: u64,
     ) -> Result<S3Upload<C>, BackendError> {
+        Ok(self.part_upload(at, upload_id, number, len).into())
+    }
+
+    pub(super) fn part_upload(
+        &self,
+        at: &Location,
+        upload_id: &str,
+        number: u16,
+        len: u64,
+    ) -> SingleUpload<C> {
         let number = number.to_string();
         let query = [("partNumber", number.as_str()), ("uploadId", upload_id)];
-        let call = self.call(Method::PUT, &at.bucket, Some(&at.key), &query);
-        Ok(S3Upload::new(Rc::clone(&self.wire), Rc::clone(&self.signer), call, len))
+        self.single_upload(
+            self.call(Method::PUT, &at.bucket, Some(&at.key), &query),
+            len,
+        )
+    }
+
+    pub(super) fn single_upload(&self, call: Call, len: u64) -> SingleUpload<C> {
+        let (wire, signer) = (Rc::clone(&self.wire), Rc::clone(&self.signer));
+        SingleUpload::new(wire, signer, call, self.options.payload, len)
     }
 
     /// `ListParts` after number `after`.
@@ -62,8 +81,11 @@ impl<C: Connector> S3Store<C> {
         max: usize,
     ) -> Result<PartsPage, BackendError> {
         let (after, max) = (after.to_string(), max.to_string());
-        let query =
-            [("uploadId", upload_id), ("max-parts", max.as_str()), ("part-number-marker", after.as_str())];
+        let query = [
+            ("uploadId", upload_id),
+            ("max-parts", max.as_str()),
+            ("part-number-marker", after.as_str()),
+        ];
         let mut call = self.call(Method::GET, &at.bucket, Some(&at.key), &query);
         let (_, body) = self.fetch(&mut call).await?;
         let list = ListPartsResult::parse(&body)?;
@@ -78,7 +100,10 @@ impl<C: Connector> S3Store<C> {
             })
             .collect();
         let last = parts.last().map(|p| p.number);
-        Ok(PartsPage { parts, next: last.filter(|_| list.is_truncated) })
+        Ok(PartsPage {
+            parts,
+            next: last.filter(|_| list.is_truncated),
+        })
     }
 
     /// `AbortMultipartUpload`.
@@ -87,13 +112,17 @@ impl<C: Connector> S3Store<C> {
     ///
     /// The store's answer, `NoSuchUpload` among them.
     pub async fn abort_upload(&self, at: &Location, upload_id: &str) -> Result<(), BackendError> {
-        let mut call =
-            self.call(Method::DELETE, &at.bucket, Some(&at.key), &[("uploadId", upload_id)]);
+        let mut call = self.call(
+            Method::DELETE,
+            &at.bucket,
+            Some(&at.key),
+            &[("uploadId", upload_id)],
+        );
         self.fetch(&mut call).await.map(|_| ())
     }
 
     /// `CompleteMultipartUpload`. Not repeated here when its answer is lost: the caller can tell whether it took
-    /// effect, by the object's envelope.
+    /// effect, by the object's metadata.
     ///
     /// # Errors
     ///
@@ -105,8 +134,12 @@ impl<C: Connector> S3Store<C> {
         parts: &[CompletedPart],
         conditions: &Conditions,
     ) -> Result<Stored, BackendError> {
-        let mut call =
-            self.call(Method::POST, &at.bucket, Some(&at.key), &[("uploadId", upload_id)]);
+        let mut call = self.call(
+            Method::POST,
+            &at.bucket,
+            Some(&at.key),
+            &[("uploadId", upload_id)],
+        );
         conditions.to_headers(&mut call.headers);
         headers::set(&mut call.headers, header::CONTENT_TYPE, "application/xml");
         call.long = true;
@@ -128,6 +161,9 @@ impl<C: Connector> S3Store<C> {
             // Some stores answer without one (S3-TRAPS 32).
             etag = self.head(at, &Conditions::default()).await?.etag;
         }
-        Ok(Stored { etag, headers: headers::answer_headers(&head) })
+        Ok(Stored {
+            etag,
+            headers: headers::answer_headers(&head),
+        })
     }
 }

@@ -9,6 +9,8 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::encode_key;
 use sealgate_uring::Connector;
 
+use super::upload::PartsUpload;
+use super::wire::Repeat;
 use super::{S3Body, S3Store, S3Upload, headers};
 use crate::types::{BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo};
 
@@ -25,7 +27,10 @@ impl<C: Connector> S3Store<C> {
     ) -> Result<ObjectInfo, BackendError> {
         let mut call = self.call(Method::HEAD, &at.bucket, Some(&at.key), &[]);
         conditions.to_headers(&mut call.headers);
-        let inbound = self.send(&mut call).await.map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
+        let inbound = self
+            .send(&mut call)
+            .await
+            .map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
         let head = inbound.head.headers.clone();
         self.wire.finish(inbound);
         let len = headers::text(&head, &header::CONTENT_LENGTH)
@@ -55,18 +60,29 @@ impl<C: Connector> S3Store<C> {
         }
         let inbound = self.send(&mut call).await?;
         let head = inbound.head.headers.clone();
-        let length = headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
-        let (range, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {
+        let length =
+            headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+        let (stored, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {
             let (first, end, total) = headers::content_range(&head)
                 .ok_or_else(|| BackendError::Protocol("206 without a Content-Range".into()))?;
+            if length.is_some_and(|length| length != end - first) {
+                let what = "the store's Content-Length and Content-Range differ";
+                return Err(BackendError::Protocol(what.into()));
+            }
             (first..end, total)
         } else {
-            let len = length.ok_or_else(|| BackendError::Protocol("GET without a length".into()))?;
+            let len =
+                length.ok_or_else(|| BackendError::Protocol("GET without a length".into()))?;
             (0..len, len)
         };
-        // A store may send more than was asked for, the whole object even, but must begin where it was told.
-        if range.start != request.range.map_or(0, |(first, _)| first) {
-            return Err(BackendError::Protocol("the store answered another range".into()));
+        // A store may send more than was asked for, the whole object even, or less: `S3Body` leaves the rest or asks
+        // for it. But it must begin where it was told.
+        let (first, end) = request.range.unwrap_or((0, None));
+        let range = first..end.map_or(len, |end| end.min(len));
+        if stored.start != first || range.is_empty() && len > 0 {
+            return Err(BackendError::Protocol(
+                "the store answered another range".into(),
+            ));
         }
         let info = headers::object_info(head, len)?;
         let body = S3Body::new(
@@ -80,7 +96,9 @@ impl<C: Connector> S3Store<C> {
         Ok((info, range, body))
     }
 
-    /// `PutObject` of exactly `len` bytes.
+    /// `PutObject` of exactly `len` bytes; a multipart upload when that is more than [`S3Options::put_limit`].
+    ///
+    /// [`S3Options::put_limit`]: super::S3Options::put_limit
     ///
     /// # Errors
     ///
@@ -92,10 +110,13 @@ impl<C: Connector> S3Store<C> {
         conditions: &Conditions,
         len: u64,
     ) -> Result<S3Upload<C>, BackendError> {
+        if len > self.options.put_limit {
+            return Ok(PartsUpload::new(self.clone(), at, headers, conditions, len).into());
+        }
         let mut call = self.call(Method::PUT, &at.bucket, Some(&at.key), &[]);
         extend(&mut call.headers, headers);
-        conditions.to_headers(&mut call.headers);
-        Ok(S3Upload::new(Rc::clone(&self.wire), Rc::clone(&self.signer), call, len))
+        call.write_conditions(conditions);
+        Ok(self.single_upload(call, len).into())
     }
 
     /// `DeleteObject`: a missing object is a success.
@@ -109,7 +130,7 @@ impl<C: Connector> S3Store<C> {
         conditions: &Conditions,
     ) -> Result<HeaderMap, BackendError> {
         let mut call = self.call(Method::DELETE, &at.bucket, Some(&at.key), &[]);
-        conditions.to_headers(&mut call.headers);
+        call.write_conditions(conditions);
         let (head, _) = self.fetch(&mut call).await?;
         Ok(headers::answer_headers(&head))
     }
@@ -123,8 +144,14 @@ impl<C: Connector> S3Store<C> {
         let mut call = self.call(Method::PUT, &to.bucket, Some(&to.key), &[]);
         call.long = true;
         extend(&mut call.headers, &request.headers);
-        request.conditions.to_headers(&mut call.headers);
-        request.source_conditions.copy_source_to_headers(&mut call.headers);
+        call.write_conditions(&request.conditions);
+        request
+            .source_conditions
+            .copy_source_to_headers(&mut call.headers);
+        if !request.source_conditions.is_empty() {
+            // The source may be the destination.
+            call.repeat = Repeat::IfNotDone;
+        }
         let mut source = Vec::with_capacity(request.source.key.as_ref().len() + 64);
         source.push(b'/');
         source.extend_from_slice(request.source.bucket.as_bytes());
@@ -133,7 +160,10 @@ impl<C: Connector> S3Store<C> {
         if let Ok(value) = HeaderValue::from_bytes(&source) {
             call.headers.insert("x-amz-copy-source", value);
         }
-        call.headers.insert("x-amz-metadata-directive", HeaderValue::from_static("REPLACE"));
+        call.headers.insert(
+            "x-amz-metadata-directive",
+            HeaderValue::from_static("REPLACE"),
+        );
         headers::set(&mut call.headers, header::CONTENT_LENGTH, "0");
         let (head, body) = self.fetch(&mut call).await?;
         let result = sealgate_s3::xml::CopyResult::parse(&body)?;

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::canonical;
+use super::chunk::ChunkVerifier;
 use super::keys::{SecretKey, SigningKey};
 use super::{CONTENT_SHA256, EMPTY_SHA256, UNSIGNED_PAYLOAD};
 use crate::encoding;
@@ -39,6 +40,9 @@ impl PayloadHash {
         }
     }
 }
+
+/// Payload that is sent as `aws-chunked` with a signature per chunk and no trailers.
+const STREAMING_PAYLOAD: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static(CONTENT_SHA256);
@@ -101,21 +105,61 @@ impl Signer {
         payload: PayloadHash,
         now: i64,
     ) {
+        let mut text = Vec::with_capacity(64);
+        payload.push(&mut text);
+        self.sign_as(method, host, encoded_path, query, headers, &text, now);
+    }
+
+    /// Signs a request whose body follows as `aws-chunked` with signed chunks
+    /// (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD`): the same as [`Signer::sign`], and gives what signs the chunks.
+    ///
+    /// `x-amz-decoded-content-length` must be among the headers.
+    pub fn sign_streaming(
+        &mut self,
+        method: &Method,
+        host: &str,
+        encoded_path: &[u8],
+        query: &[u8],
+        headers: &mut HeaderMap,
+        now: i64,
+    ) -> ChunkVerifier {
+        let (key, date, seed) = self.sign_as(
+            method,
+            host,
+            encoded_path,
+            query,
+            headers,
+            STREAMING_PAYLOAD,
+            now,
+        );
+        ChunkVerifier::new(key, now, &date, self.region.as_bytes(), seed)
+    }
+
+    /// Signs; gives the key, its day and the signature.
+    #[allow(clippy::too_many_arguments)] // As above.
+    fn sign_as(
+        &mut self,
+        method: &Method,
+        host: &str,
+        encoded_path: &[u8],
+        query: &[u8],
+        headers: &mut HeaderMap,
+        payload: &[u8],
+        now: i64,
+    ) -> (SigningKey, [u8; 8], [u8; 32]) {
         let amz_date = time::amz_date(now);
         let mut date = [0; 8];
         date.copy_from_slice(&amz_date[..8]);
         headers.remove(header::AUTHORIZATION);
         set(headers, header::HOST, host.as_bytes());
         set(headers, AMZ_DATE, &amz_date);
-        let text = &mut self.scratch;
-        text.clear();
-        payload.push(text);
-        set(headers, AMZ_CONTENT_SHA256, text);
+        set(headers, AMZ_CONTENT_SHA256, payload);
         if let Some(token) = &self.session_token {
             set(headers, AMZ_TOKEN, token.as_bytes());
         }
 
         let signed = signed_headers(headers);
+        let text = &mut self.scratch;
         text.clear();
         text.extend_from_slice(method.as_str().as_bytes());
         text.push(b'\n');
@@ -132,7 +176,7 @@ impl Signer {
         text.push(b'\n');
         push_names(&signed, text);
         text.push(b'\n');
-        payload.push(text);
+        text.extend_from_slice(payload);
         let split = text.len();
         canonical::push_string_to_sign(text, 0, now, &date, self.region.as_bytes());
 
@@ -159,6 +203,7 @@ impl Signer {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
+        (key.clone(), date, signature)
     }
 }
 
