@@ -257,7 +257,7 @@ async fn a_large_directory_is_never_remembered_wrongly() {
         std::fs::remove_file(file(n * 100)).unwrap();
         expected.insert(format!("d/k{:05}", 5000 + n));
         expected.remove(&format!("d/k{:05}", n * 100));
-        let rolled = list_all(&f.store, b"d/", b"9", 3).await;
+        let rolled = list_all(&f.store, b"d/", b"9", 100).await;
         let model = expected
             .iter()
             .map(|k| k.split_inclusive('9').next().unwrap());
