@@ -90,8 +90,8 @@ def walk_v1(s3, bucket, **options):
 @pytest.mark.parametrize("delimiter", ["", "/", "b", "//"])
 @pytest.mark.parametrize("under", ["", "a", "a/", "a/b", "c/", "ü", "nothing"])
 def test_any_page_size_gives_the_same_listing(s3, place, bucket, tree, under, delimiter):
-    if delimiter in ("b", "//") and place.store == "seaweed" and under not in ("", "a"):
-        return  # one store call per key: two prefixes are enough
+    if delimiter in ("b", "//") and place.store == "seaweed":
+        return  # SeaweedFS itself never ends such a listing: its token goes back
     expected = model(tree, f"tree/{under}", delimiter)
     for size in (1, 2, 3, 5, 1000):
         options = {"Prefix": f"tree/{under}", "Delimiter": delimiter, "MaxKeys": size}
