@@ -1,12 +1,9 @@
 //! Objects of the directory store: bodies, metadata, ranges, conditions, copies, deletion.
 
-#[path = "fs_support/harness.rs"]
-mod harness;
-
 use std::fs;
 use std::path::Path;
 
-use harness::*;
+use crate::harness::*;
 use http::HeaderMap;
 use sealgate_backend::types::{BackendError, CopyRequest, GetRequest, ListRequest};
 use sealgate_s3::conditions::{Conditions, EtagList};

@@ -1,16 +1,12 @@
 //! Conditional writes among processes and cores: atomic, whoever else writes.
 
-#[path = "fs_support/child.rs"]
-mod child;
-#[path = "fs_support/harness.rs"]
-mod harness;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::*;
+use crate::child;
+use crate::harness::*;
 use http::HeaderMap;
 use sealgate_backend::fs::FsStore;
 use sealgate_backend::types::{BackendError, CopyRequest, GetRequest};
@@ -61,7 +57,7 @@ fn compete(test: &str, root: &Path) -> Vec<String> {
 
 #[test]
 fn one_creator_wins_in_any_number_of_processes() {
-    const TEST: &str = "one_creator_wins_in_any_number_of_processes";
+    const TEST: &str = "concurrent::one_creator_wins_in_any_number_of_processes";
     if let Some((root, me)) = child::my_part() {
         return on_cores(Driver::Auto, 1, move || {
             let (store, me) = (FsStore::open(&root).unwrap(), me.clone());
@@ -143,7 +139,7 @@ async fn increment(store: &FsStore) -> u64 {
 
 #[test]
 fn no_update_is_lost_among_processes() {
-    const TEST: &str = "no_update_is_lost_among_processes";
+    const TEST: &str = "concurrent::no_update_is_lost_among_processes";
     if let Some((root, _)) = child::my_part() {
         return on_cores(Driver::Auto, 1, move || {
             let store = FsStore::open(&root).unwrap();

@@ -1,9 +1,6 @@
 //! Buckets of the directory store.
 
-#[path = "fs_support/harness.rs"]
-mod harness;
-
-use harness::*;
+use crate::harness::*;
 use http::HeaderMap;
 use sealgate_backend::fs::FsStore;
 use sealgate_s3::error::ErrorCode::*;

@@ -1,12 +1,9 @@
 //! Listings of the directory store, against a sorted map.
 
-#[path = "fs_support/harness.rs"]
-mod harness;
-
 use std::collections::BTreeMap;
 
+use crate::harness::*;
 use bytes::Bytes;
-use harness::*;
 use http::HeaderMap;
 use proptest::prelude::*;
 use sealgate_backend::types::ListRequest;

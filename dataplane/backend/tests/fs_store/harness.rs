@@ -1,5 +1,4 @@
 //! What all tests of the directory store need: a core to run on, and whole bodies in one call.
-#![allow(dead_code, reason = "each test file uses its own share")]
 
 use std::time::Duration;
 
@@ -32,13 +31,13 @@ pub(crate) fn on_cores<Fut: Future<Output = ()> + 'static>(
 }
 
 /// Makes a test of each function, for each driver.
-#[macro_export]
 macro_rules! on_both_drivers {
     ($($test:ident)*) => {
         mod io_uring { $(#[test] fn $test() { $crate::harness::on_cores(sealgate_uring::Driver::IoUring, 1, super::$test); })* }
         mod epoll { $(#[test] fn $test() { $crate::harness::on_cores(sealgate_uring::Driver::Epoll, 1, super::$test); })* }
     };
 }
+pub(crate) use on_both_drivers;
 
 /// A store in a fresh directory, with a bucket `bucket`.
 pub(crate) struct Fixture {

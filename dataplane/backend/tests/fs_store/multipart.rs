@@ -1,10 +1,7 @@
 //! Multipart uploads of the directory store.
 
-#[path = "fs_support/harness.rs"]
-mod harness;
-
+use crate::harness::*;
 use bytes::Bytes;
-use harness::*;
 use http::HeaderMap;
 use sealgate_backend::fs::FsStore;
 use sealgate_backend::types::{CompletedPart, Location, UploadsRequest};

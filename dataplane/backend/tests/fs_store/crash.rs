@@ -1,17 +1,13 @@
 //! `kill -9` at any moment: nothing that was acknowledged is lost, nothing partial is visible.
 
-#[path = "fs_support/child.rs"]
-mod child;
-#[path = "fs_support/harness.rs"]
-mod harness;
-
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use harness::*;
+use crate::child;
+use crate::harness::*;
 use http::HeaderMap;
 use sealgate_backend::fs::{FsStore, Sweep};
 use sealgate_backend::types::{CopyRequest, GetRequest};
@@ -248,7 +244,7 @@ fn kill_9_loses_nothing_acknowledged_and_shows_nothing_partial() {
 
 /// Lets writers write for a few milliseconds, kills them, and gives all that they said.
 fn run_and_kill(root: &Path, round: usize) -> Vec<String> {
-    const TEST: &str = "kill_9_loses_nothing_acknowledged_and_shows_nothing_partial";
+    const TEST: &str = "crash::kill_9_loses_nothing_acknowledged_and_shows_nothing_partial";
     let first = round * 1_000_000 + 1;
     let mut writers: Vec<_> = (0..WRITERS)
         .map(|w| child::start(TEST, root, &format!("{w} {first}")))
