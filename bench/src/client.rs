@@ -153,7 +153,7 @@ impl Client {
         self.answer(&method, true, |_, _| {}).await
     }
 
-    /// Reads an answer. `each` sees the body of a success in pieces, with their offset.
+    /// Reads an answer, and connects anew if it was the connection's last. `each` sees the body of a success in pieces, with their offset.
     pub(crate) async fn answer(
         &mut self,
         method: &Method,

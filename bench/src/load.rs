@@ -8,15 +8,21 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use tokio::task::LocalSet;
 
-use crate::client::{Client, User, create_bucket, unix_seconds};
+use crate::client::{Answer, Client, User, create_bucket, unix_seconds};
 use crate::net::Outcome;
 use crate::units::{GIB, MIB, fill_pattern, parse_size};
 
 /// Signatures are made anew after this: a store refuses those older than 15 minutes.
 const SIGNED_FOR: i64 = 300;
+
+/// How often a request that is answered 503 is sent again, as S3 clients do.
+const RETRIES: u32 = 60;
+
+/// Pause before that. Real clients begin with less and double it.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -54,7 +60,7 @@ pub(crate) struct Options {
     /// Threads, each with its share of the connections
     #[arg(long, default_value_t = 1)]
     pub(crate) threads: usize,
-    /// Bytes per second of each connection; unbounded unless given
+    /// Bytes per second of each upload; unbounded unless given
     #[arg(long, value_parser = parse_size)]
     pub(crate) pace: Option<u64>,
     /// Access key
@@ -113,6 +119,8 @@ impl Options {
 pub(crate) struct Summary {
     /// Requests that succeeded; all of them.
     pub(crate) requests: u64,
+    /// How often one was answered 503 and sent again.
+    pub(crate) retries: u64,
     /// Payload bytes.
     pub(crate) bytes: u64,
     /// From the first request to the last answer.
@@ -125,6 +133,7 @@ impl Summary {
     fn empty() -> Outcome<Summary> {
         Ok(Summary {
             requests: 0,
+            retries: 0,
             bytes: 0,
             elapsed: Duration::ZERO,
             latency: Histogram::new(3)?,
@@ -133,6 +142,7 @@ impl Summary {
 
     fn add(&mut self, other: &Summary) -> Outcome<()> {
         self.requests += other.requests;
+        self.retries += other.retries;
         self.bytes += other.bytes;
         self.elapsed = self.elapsed.max(other.elapsed);
         self.latency.add(&other.latency)?;
@@ -156,6 +166,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let seconds = summary.elapsed.as_secs_f64();
     let report = serde_json::json!({
         "requests": summary.requests,
+        "retries": summary.retries,
         "bytes": summary.bytes,
         "seconds": seconds,
         "requests_per_second": summary.rate(),
@@ -249,14 +260,16 @@ async fn connection(
             head = client.head(&method, &target, HeaderMap::new(), length);
         }
         let started = Instant::now();
-        if options.verb == Verb::Put {
-            upload(&mut client, &head, options.size, options.pace, &content).await?;
-        } else {
-            client.send(&head).await?;
-        }
-        let pace = options.pace.filter(|_| options.verb == Verb::Get);
-        let answer = client.answer(&method, false, |offset, _| brake(pace, started, offset));
-        let answer = answer.await?.ok(&format!("{method} {target}"))?;
+        let mut left = RETRIES;
+        let answer = loop {
+            let answer = exchange(&mut client, &options, &method, &head, &content).await?;
+            if answer.head.status != StatusCode::SERVICE_UNAVAILABLE || left == 0 {
+                break answer.ok(&format!("{method} {target}"))?;
+            }
+            left -= 1;
+            summary.retries += 1;
+            tokio::time::sleep(RETRY_AFTER).await;
+        };
         if options.verb == Verb::Get && answer.len != options.size {
             return Err(format!("{target} has {} bytes, not {}", answer.len, options.size).into());
         }
@@ -274,14 +287,22 @@ fn take_one(left: &AtomicU64) -> bool {
         .is_ok()
 }
 
-/// Blocks this thread while it is ahead of its pace; with many connections on a thread, all of them
-/// together keep about the pace of one thread.
-fn brake(pace: Option<u64>, started: Instant, done: u64) {
-    if let Some(wait) = ahead(pace, started, done) {
-        std::thread::sleep(wait.min(Duration::from_millis(1)));
+/// One request and its answer.
+async fn exchange(
+    client: &mut Client,
+    options: &Options,
+    method: &Method,
+    head: &[u8],
+    content: &[u8],
+) -> Outcome<Answer> {
+    match options.verb {
+        Verb::Put => upload(client, head, options.size, options.pace, content).await?,
+        Verb::Get => client.send(head).await?,
     }
+    client.answer(method, false, |_, _| {}).await
 }
 
+/// How long to wait so that `done` bytes in that time are no more than the pace.
 fn ahead(pace: Option<u64>, started: Instant, done: u64) -> Option<Duration> {
     let due = Duration::from_secs_f64(done as f64 / pace? as f64);
     due.checked_sub(started.elapsed())

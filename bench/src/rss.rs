@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The gateway's binary; by default the one beside this one
     #[arg(long)]
     gateway: Option<PathBuf>,
-    /// Uploads, and as many downloads, at once
+    /// Uploads at once, then as many downloads
     #[arg(long, default_value_t = 64)]
     streams: usize,
     /// Bytes of an object
@@ -33,6 +33,9 @@ pub(crate) struct Options {
     /// Bytes per second of each upload; unbounded unless given
     #[arg(long, value_parser = parse_size)]
     pace: Option<u64>,
+    /// Uploads and downloads at the same time instead of one after the other
+    #[arg(long)]
+    together: bool,
     /// Cores of the gateway
     #[arg(long, default_value_t = 2)]
     cores: usize,
@@ -66,20 +69,24 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let downloads = all(Verb::Get, "kept-large-0");
     let started = Instant::now();
     let uploads = thread::spawn(move || generate(&uploads));
-    let downloads = thread::spawn(move || generate(&downloads));
-    while !(uploads.is_finished() && downloads.is_finished()) {
-        thread::sleep(Duration::from_millis(50));
+    let mut retries = 0;
+    if !options.together {
+        while !uploads.is_finished() {
+            thread::sleep(Duration::from_millis(50));
+        }
     }
+    let downloads = thread::spawn(move || generate(&downloads));
     for load in [uploads, downloads] {
-        load.join().map_err(|_| "the load panicked")??;
+        retries += load.join().map_err(|_| "the load panicked")??.retries;
     }
     let seconds = started.elapsed().as_secs_f64();
     let peak = gateway.memory("VmHWM")?;
     let goal = streams as u64 * PER_STREAM + BASE;
     let mib = |bytes: u64| bytes as f64 / MIB as f64;
     println!(
-        "{streams} uploads and {streams} downloads of {} at once ({}, {} core(s), {seconds:.0} s): \
-         peak {:.1} MiB, before {:.1} MiB, after {:.1} MiB; goal ≤ {:.0} MiB",
+        "{streams} uploads {} {streams} downloads of {} ({}, {} core(s), {seconds:.0} s, {retries} \
+         retries): peak RSS {:.1} MiB, before {:.1} MiB, after {:.1} MiB; goal ≤ {:.0} MiB",
+        if options.together { "and" } else { "then" },
         show_size(options.size),
         options.driver.name(),
         options.cores,

@@ -199,11 +199,39 @@ impl Connection {
             (true, _) if request.asks("location") => {
                 self.document(StatusCode::OK, &documents::location()).await
             }
+            (true, _) if request.asks("list-type") && !request.asks("delimiter") => {
+                let text = self.list(request);
+                self.document(StatusCode::OK, &text).await
+            }
             _ => {
                 self.refuse(request, StatusCode::NOT_IMPLEMENTED, "NotImplemented")
                     .await
             }
         }
+    }
+
+    /// ListObjectsV2 without a delimiter. Keys, prefixes and tokens stay as they are on the wire.
+    fn list(&self, request: &Request) -> String {
+        let asked = |name| request.query.get(name).map_or("", String::as_str);
+        let prefix = format!(
+            "{}/{}",
+            request.bucket(),
+            asked("prefix").replace("%2F", "/")
+        );
+        let after = asked("start-after")
+            .max(asked("continuation-token"))
+            .replace("%2F", "/");
+        let most = request.number("max-keys").unwrap_or(1000).min(1000);
+        let tables = self.state.tables();
+        let mut found: Vec<(&str, &Object)> = tables
+            .objects
+            .iter()
+            .filter(|(path, _)| path.starts_with(&prefix))
+            .filter_map(|(path, object)| Some((path.split_once('/')?.1, object.as_ref())))
+            .filter(|(key, _)| *key > after.as_str())
+            .collect();
+        found.sort_by_key(|(key, _)| *key);
+        documents::listing(request.bucket(), &found, most)
     }
 
     async fn put_object(&mut self, request: &Request) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! The few XML documents, written and read by hand: all text in them is ours or a key as it was
 //! percent-encoded on the wire, which needs no escaping.
 
+use super::object::Object;
 use super::state::Upload;
 
 /// Part numbers and ETags of a CompleteMultipartUpload request. ETags come quoted, plainly or as
@@ -47,6 +48,31 @@ pub(super) fn location() -> String {
     "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<LocationConstraint \
      xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></LocationConstraint>"
         .to_owned()
+}
+
+/// ListObjectsV2: the first `most` of the objects, whose keys are percent-encoded.
+pub(super) fn listing(bucket: &str, found: &[(&str, &Object)], most: usize) -> String {
+    let page = &found[..most.min(found.len())];
+    let truncated = page.len() < found.len();
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult><Name>{bucket}</Name>\
+         <Prefix></Prefix><EncodingType>url</EncodingType><KeyCount>{}</KeyCount>\
+         <MaxKeys>{most}</MaxKeys><IsTruncated>{truncated}</IsTruncated>",
+        page.len(),
+    );
+    if let Some((last, _)) = page.last().filter(|_| truncated) {
+        text += &format!("<NextContinuationToken>{last}</NextContinuationToken>");
+    }
+    for (key, object) in page {
+        text += &format!(
+            "<Contents><Key>{key}</Key><LastModified>{}</LastModified><ETag>{}</ETag>\
+             <Size>{}</Size><StorageClass>STANDARD</StorageClass></Contents>",
+            iso8601(object.modified),
+            object.etag.replace('"', "&quot;"),
+            object.len,
+        );
+    }
+    text + "</ListBucketResult>"
 }
 
 /// ListParts: up to `most` parts after number `after`.
