@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use sealgate_aead::Library;
-use sealgate_backend::s3::{S3Options, StoreTimeouts};
+use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts};
 use sealgate_config::{Aead, Backend, Config, Driver, KeyProvider, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
@@ -160,6 +160,10 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
         tls,
         connect_timeout: t.store_connect,
         options: S3Options {
+            payload: match s3.payload {
+                sealgate_config::Payload::Unsigned => PayloadSigning::Unsigned,
+                sealgate_config::Payload::Signed => PayloadSigning::Signed,
+            },
             authority: s3.endpoint.authority.clone(),
             path_style: s3.path_style,
             timeouts: StoreTimeouts {
@@ -168,6 +172,7 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
                 block: t.store_block,
                 idle: t.store_idle,
             },
+            ..S3Options::default()
         },
         region: s3.region.clone(),
         access_key: s3.credentials.access_key.clone(),

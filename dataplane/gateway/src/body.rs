@@ -87,8 +87,8 @@ impl Body {
     /// Raw bytes still on the wire, when that is known and nobody is waiting for a `100 Continue`.
     pub(crate) fn unread(&self) -> Option<u64> {
         match &self.framing {
+            _ if self.expects_continue => None,
             Wire::Done => Some(0),
-            Wire::Length(_) if self.expects_continue => None,
             Wire::Length(n) => Some(*n),
             Wire::Chunked(_) => None,
         }

@@ -36,8 +36,13 @@ pub async fn serve<C: Connector, T: Transport>(core: Rc<Core<C>>, conn: T) {
         let snapshot = core.snapshot.load_full();
         match client.next_head(&limits, &snapshot.timeouts).await {
             Ok(head) => {
-                if !exchange(&core, &snapshot, &mut client, head).await {
-                    break;
+                match exchange(&core, &snapshot, &mut client, head).await {
+                    After::Next => {}
+                    After::Close => break,
+                    After::Linger => {
+                        hang_up(&mut client).await;
+                        break;
+                    }
                 }
             }
             Err(NoHead::Closed) => break,
@@ -83,9 +88,28 @@ async fn refuse<C: Connector, T: Transport>(
     set(&mut headers, HeaderName::from_static("x-amz-request-id"), id.as_str());
     core.put_head(client, status, &headers, Framing::Length(document.len() as u64), false);
     if client.send(&document, LINGER).await.is_ok() {
-        client.linger(u64::MAX, LINGER).await;
+        hang_up(client).await;
     }
     core.metrics.request("Malformed", status.as_u16(), Some(error.code.metric_label()), 0, 0, Duration::ZERO);
+}
+
+/// Says that no more answers come, then reads on for a while: a connection closed with bytes unread is reset, and the
+/// client may lose the answer that is on its way.
+async fn hang_up<T: Transport>(client: &mut Client<T>) {
+    client.conn.watch().deadline_in(LINGER);
+    client.conn.shutdown().await;
+    client.linger(u64::MAX, LINGER).await;
+}
+
+/// What becomes of a connection after a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum After {
+    /// Another request may come.
+    Next,
+    /// Nothing more can be said on it.
+    Close,
+    /// The answer was the last; the client may still be sending.
+    Linger,
 }
 
 /// What one request came to, besides its answer.
@@ -97,13 +121,13 @@ struct Context {
     body: Option<Body>,
 }
 
-/// Handles one request; true when the connection can carry another.
+/// Handles one request.
 async fn exchange<C: Connector, T: Transport>(
     core: &Rc<Core<C>>,
     snapshot: &Snapshot,
     client: &mut Client<T>,
     head: RequestHead,
-) -> bool {
+) -> After {
     let started = Instant::now();
     let (in_before, out_before) = client.accounted;
     let id = core.ids.next();
@@ -115,7 +139,7 @@ async fn exchange<C: Connector, T: Transport>(
         body: None,
     };
     let outcome = handle(core, snapshot, client, &head, id.as_str(), &mut context).await;
-    let (keep, status, code, trouble) =
+    let (after, status, code, trouble) =
         answer(core, client, &head, id.as_str(), &context, outcome).await;
     let (bytes_in, bytes_out) = (client.bytes_in - in_before, client.bytes_out - out_before);
     client.accounted = (client.bytes_in, client.bytes_out);
@@ -135,7 +159,7 @@ async fn exchange<C: Connector, T: Transport>(
         duration,
         trouble,
     });
-    keep
+    after
 }
 
 /// Authenticates a request and runs its operation.
@@ -229,7 +253,7 @@ fn authorise(credential: &crate::snapshot::Credential, routed: &Routed) -> Resul
     if allowed { Ok(()) } else { Err(S3Error::new(ErrorCode::AccessDenied)) }
 }
 
-/// Sends what an operation came to: (goes on, status, error code, for the log).
+/// Sends what an operation came to: (what now, status, error code, for the log).
 async fn answer<C: Connector, T: Transport>(
     core: &Core<C>,
     client: &mut Client<T>,
@@ -237,12 +261,12 @@ async fn answer<C: Connector, T: Transport>(
     id: &str,
     context: &Context,
     outcome: Result<Reply, Failure>,
-) -> (bool, u16, Option<&'static str>, Option<String>) {
+) -> (After, u16, Option<&'static str>, Option<String>) {
     let mut code = None;
     let mut trouble = None;
     let mut reply = match outcome {
         Ok(reply) => reply,
-        Err(Failure::Cut(why)) => return (false, 0, Some("Cut"), Some(why)),
+        Err(Failure::Cut(why)) => return (After::Close, 0, Some("Cut"), Some(why)),
         Err(Failure::NotModified(headers)) => not_modified(&headers),
         Err(Failure::Answer { error, retry_after, log }) => {
             code = Some(error.code.metric_label());
@@ -253,7 +277,7 @@ async fn answer<C: Connector, T: Transport>(
     let status = reply.status.as_u16();
     if let ReplyBody::Sent = reply.body {
         let keep = head.keep_alive && !core.drain.is_draining() && unread(head, context) == Some(0);
-        return (keep, status, code, trouble);
+        return (if keep { After::Next } else { After::Linger }, status, code, trouble);
     }
     let left = unread(head, context);
     let keep = head.keep_alive && !core.drain.is_draining() && left.is_some_and(Client::<T>::can_linger);
@@ -270,17 +294,14 @@ async fn answer<C: Connector, T: Transport>(
     core.put_head(client, reply.status, &reply.headers, framing, keep);
     let within = core.snapshot.load().timeouts.for_bytes(body.len());
     if client.send(body, within).await.is_err() {
-        return (false, status, code, trouble);
+        return (After::Close, status, code, trouble);
     }
     let reusable = match left {
         Some(0) => true,
-        Some(left) => client.linger(left, LINGER).await,
-        None => {
-            client.linger(u64::MAX, LINGER).await;
-            false
-        }
+        Some(left) if keep => client.linger(left, LINGER).await,
+        _ => false,
     };
-    (keep && reusable, status, code, trouble)
+    (if keep && reusable { After::Next } else { After::Linger }, status, code, trouble)
 }
 
 /// Raw bytes of the request's body that nobody has read; `None` when that is unknown, or the client still waits to be

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use sealgate_aead::Secret;
-use sealgate_backend::types::{Location, ObjectInfo};
+use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_envelope::law::{self, CipherLen};
 use sealgate_envelope::metadata::S3_METADATA_LIMIT;
 use sealgate_envelope::{
@@ -414,6 +414,18 @@ pub(crate) fn store_etag(etag: &str) -> String {
 /// A client's conditions in the store's terms.
 pub(crate) fn store_conditions(conditions: &Conditions, rule: &BucketRule) -> Conditions {
     if rule.encrypt { conditions.map_etags(store_etag) } else { conditions.clone() }
+}
+
+/// A failed read of a sealed object as the client sees it: a `304` of the store's names the store's ETag.
+pub(crate) fn read_failure(error: BackendError) -> Failure {
+    let mut failure = Failure::from(error);
+    if let Failure::NotModified(headers) = &mut failure {
+        let etag = headers.get(header::ETAG).and_then(|v| v.to_str().ok()).map(client_etag);
+        if let Some(etag) = etag {
+            set(headers, header::ETAG, &etag);
+        }
+    }
+    failure
 }
 
 /// Length in the store of a sealed object of `plain` bytes.

@@ -98,7 +98,7 @@ fn request_head(head: &Bytes) -> Result<RequestHead, ParseError> {
     let framing = framing::declared(&headers, version)?;
     Ok(RequestHead {
         target: head.slice_ref(target),
-        expect_continue: expect_continue(&headers, version, framing)?,
+        expect_continue: expect_continue(&headers, version)?,
         keep_alive: framing::keep_alive(&headers, version),
         method,
         version,
@@ -180,13 +180,9 @@ fn strip_prefix_ignore_case<'a>(s: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> 
     start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// RFC 9110 section 10.1.1: an HTTP/1.0 client's expectation is ignored, and nobody waits for
-/// permission to send nothing.
-fn expect_continue(
-    headers: &HeaderMap,
-    version: Version,
-    framing: Framing,
-) -> Result<bool, ParseError> {
+/// RFC 9110 section 10.1.1: an HTTP/1.0 client's expectation is ignored. One with an empty body is
+/// not: botocore waits for its `100` too, and takes the answer to its next request for it otherwise.
+fn expect_continue(headers: &HeaderMap, version: Version) -> Result<bool, ParseError> {
     let mut values = headers.get_all(header::EXPECT).iter();
     let Some(value) = values.next() else {
         return Ok(false);
@@ -197,5 +193,5 @@ fn expect_continue(
     if values.next().is_some() || !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
         return Err(ParseError::Expectation);
     }
-    Ok(!matches!(framing, Framing::None | Framing::Length(0)))
+    Ok(true)
 }

@@ -16,7 +16,7 @@ use sealgate_uring::{Block, Connector, Spans, Transport, join};
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::object::{Sealed, client_etag, store_conditions, unseal};
+use crate::object::{Sealed, client_etag, read_failure, store_conditions, unseal};
 use crate::open::{Opener, Piece};
 use crate::parts::{self, PartMap};
 use crate::pass;
@@ -127,7 +127,7 @@ async fn begin<C: Connector>(
         _ => None,
     };
     let Some(range) = guess else {
-        let info = rq.store.head(at, conditions).await?;
+        let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
         return Ok((unseal(rq.core, at, info).await?, None));
     };
     let request = GetRequest { range, conditions: conditions.clone() };
@@ -140,10 +140,10 @@ async fn begin<C: Connector>(
         }
         // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
         Err(BackendError::Answer(e)) if e.code == ErrorCode::InvalidRange && range.is_some() => {
-            let info = rq.store.head(at, conditions).await?;
+            let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
             Ok((unseal(rq.core, at, info).await?, None))
         }
-        Err(e) => Err(e.into()),
+        Err(e) => Err(read_failure(e)),
     }
 }
 

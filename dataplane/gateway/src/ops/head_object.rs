@@ -4,7 +4,7 @@ use sealgate_s3::conditions::Conditions;
 use sealgate_uring::Connector;
 
 use crate::failure::Failure;
-use crate::object::{store_conditions, unseal};
+use crate::object::{read_failure, store_conditions, unseal};
 use crate::ops::get_object::{self, Wanted};
 use crate::pass;
 use crate::reply::{Reply, ReplyBody};
@@ -17,7 +17,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     if !rule.encrypt {
         return pass::head(rq, &at, &asked).await;
     }
-    let info = rq.store.head(&at, &store_conditions(&asked, rule)).await?;
+    let info = rq.store.head(&at, &store_conditions(&asked, rule)).await.map_err(read_failure)?;
     let sealed = unseal(rq.core, &at, info).await?;
     get_object::check(&asked, &sealed.info)?;
     let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;

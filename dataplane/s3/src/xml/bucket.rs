@@ -102,8 +102,9 @@ impl LocationConstraint {
 
     /// Reads a store's answer.
     pub fn parse(body: &[u8]) -> Result<Self, S3Error> {
-        let root = store_document(body, "LocationConstraint")?;
-        // Some stores nest the element once more.
+        // Some stores nest the element in another: in itself, or in a `CreateBucketConfiguration`.
+        let root = store_document(body, "LocationConstraint")
+            .or_else(|_| store_document(body, "CreateBucketConfiguration"))?;
         let inner = root.child("LocationConstraint").unwrap_or(&root);
         Ok(Self(inner.text().trim().to_owned()))
     }
