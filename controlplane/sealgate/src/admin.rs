@@ -25,14 +25,18 @@ pub(crate) trait Answers: Send + Sync + 'static {
 
 /// Binds the address.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, String> {
-    TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address} (admin): {e}"))
+    TcpListener::bind(address)
+        .await
+        .map_err(|e| format!("cannot listen on {address} (admin): {e}"))
 }
 
 /// Serves until the process ends.
 pub(crate) async fn serve<A: Answers>(listener: TcpListener, answers: Arc<A>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let answers = Arc::clone(&answers);
@@ -56,7 +60,10 @@ async fn answer<A: Answers>(mut stream: TcpStream, answers: &A) -> std::io::Resu
     }
     let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let (method, target) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
     let path = target.split(|b| *b == b'?').next().unwrap_or_default();
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match (method, path) {
@@ -65,12 +72,16 @@ async fn answer<A: Answers>(mut stream: TcpStream, answers: &A) -> std::io::Resu
             Ok(()) => ("200 OK", TEXT, "ready\n".to_owned()),
             Err(why) => ("503 Service Unavailable", TEXT, format!("{why}\n")),
         },
-        (b"GET" | b"HEAD", b"/metrics") => {
-            ("200 OK", "text/plain; version=0.0.4; charset=utf-8", answers.metrics())
-        }
-        (b"GET" | b"HEAD", _) => {
-            ("404 Not Found", TEXT, "Here are /healthz, /readyz and /metrics.\n".to_owned())
-        }
+        (b"GET" | b"HEAD", b"/metrics") => (
+            "200 OK",
+            "text/plain; version=0.0.4; charset=utf-8",
+            answers.metrics(),
+        ),
+        (b"GET" | b"HEAD", _) => (
+            "404 Not Found",
+            TEXT,
+            "Here are /healthz, /readyz and /metrics.\n".to_owned(),
+        ),
         _ => ("405 Method Not Allowed", TEXT, "GET only.\n".to_owned()),
     };
     let mut out = format!(

@@ -98,9 +98,14 @@ impl Cli {
             Command::Dev(args) => dev::run(&args),
             Command::Serve { config } => serve::run(&load(&config)?, Some(&config), |_| {}),
             Command::Check { config } => check(&config),
-            Command::Key { command: KeyCommand::Create { path } } => {
+            Command::Key {
+                command: KeyCommand::Create { path },
+            } => {
                 KeyRing::create(&path).map_err(|e| e.to_string())?;
-                print_line(&format!("{}: a new key. Back it up: without it nothing opens.", path.display()));
+                print_line(&format!(
+                    "{}: a new key. Back it up: without it nothing opens.",
+                    path.display()
+                ));
                 Ok(())
             }
             Command::Version => {
@@ -118,7 +123,8 @@ pub(crate) fn load(path: &Path) -> Result<Config, String> {
 fn check(path: &Path) -> Result<(), String> {
     let config = load(path)?;
     let runtime = serve::control_runtime()?;
-    plan::make(&config, runtime.handle(), AccessLog::off()).map_err(|e| format!("{}: {e}", path.display()))?;
+    plan::make(&config, runtime.handle(), AccessLog::off())
+        .map_err(|e| format!("{}: {e}", path.display()))?;
     print_line(&format!("{}: the configuration is valid", path.display()));
     print_line(&plan::summary(&config));
     Ok(())

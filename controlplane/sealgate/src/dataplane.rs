@@ -84,11 +84,13 @@ pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
     let listen = claim(plan.listen)?;
     if let StorePlan::Fs(root) = &plan.store {
         std::fs::create_dir_all(root).map_err(|e| {
-            io::Error::new(e.kind(), format!("the directory {} cannot be made: {e}", root.display()))
+            io::Error::new(
+                e.kind(),
+                format!("the directory {} cannot be made: {e}", root.display()),
+            )
         })?;
     }
-    let metrics: Vec<Arc<CoreMetrics>> =
-        (0..plan.runtime.cores).map(|_| Arc::default()).collect();
+    let metrics: Vec<Arc<CoreMetrics>> = (0..plan.runtime.cores).map(|_| Arc::default()).collect();
     let ready = Arc::new(AtomicUsize::new(0));
     let runtime = plan.runtime.clone();
     let shared = Arc::new((plan, metrics.clone(), Arc::clone(&ready)));
@@ -103,7 +105,12 @@ pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
             }
         }
     })?;
-    Ok(DataPlane { cores, metrics, ready, listen })
+    Ok(DataPlane {
+        cores,
+        metrics,
+        ready,
+        listen,
+    })
 }
 
 /// Finds the port, and that the address is free.
@@ -121,9 +128,10 @@ async fn make_core(
 ) -> io::Result<Rc<Core<StoreConnector>>> {
     let budget = (plan.buffer_budget / plan.runtime.cores.max(1)).max(LEAST_BUDGET);
     let (store, store_region) = match &plan.store {
-        StorePlan::Fs(root) => {
-            (Store::Fs(Rc::new(FsStore::open(root)?)), "us-east-1".to_owned())
-        }
+        StorePlan::Fs(root) => (
+            Store::Fs(Rc::new(FsStore::open(root)?)),
+            "us-east-1".to_owned(),
+        ),
         StorePlan::S3(s3) => {
             let connector =
                 StoreConnector::new(&s3.host, s3.port, s3.tls.clone(), s3.connect_timeout);
@@ -133,7 +141,10 @@ async fn make_core(
                 s3.session_token.clone(),
                 s3.region.clone(),
             );
-            (Store::S3(S3Store::new(connector, s3.options.clone(), signer)), s3.region.clone())
+            (
+                Store::S3(S3Store::new(connector, s3.options.clone(), signer)),
+                s3.region.clone(),
+            )
         }
     };
     let mut seed = [0; 8];

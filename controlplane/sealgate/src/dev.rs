@@ -16,21 +16,32 @@ const CONFIG: &str = "sealgate.toml";
 /// Runs the gateway on a directory.
 pub(crate) fn run(args: &DevArgs) -> Result<(), String> {
     let dir = &args.dir;
-    let failed = |what: &str, e: &dyn std::fmt::Display| format!("{what} in {}: {e}", dir.display());
+    let failed =
+        |what: &str, e: &dyn std::fmt::Display| format!("{what} in {}: {e}", dir.display());
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(dir)
         .map_err(|e| failed("the directory cannot be made", &e))?;
-    let dir = dir.canonicalize().map_err(|e| failed("the directory cannot be found", &e))?;
+    let dir = dir
+        .canonicalize()
+        .map_err(|e| failed("the directory cannot be found", &e))?;
     let credentials = dir.join("credentials");
     let (access_key, secret_key) = match std::fs::read_to_string(&credentials) {
-        Ok(text) => parse_credentials(&text)
-            .ok_or_else(|| failed("the file `credentials` cannot be read", &"it does not hold two lines"))?,
+        Ok(text) => parse_credentials(&text).ok_or_else(|| {
+            failed(
+                "the file `credentials` cannot be read",
+                &"it does not hold two lines",
+            )
+        })?,
         Err(e) if e.kind() == ErrorKind::NotFound => {
             let made = (format!("AK{}", random(18, UPPER)?), random(40, MIXED)?);
-            let text = format!("AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\n", made.0, made.1);
-            write_private(&credentials, &text).map_err(|e| failed("credentials cannot be written", &e))?;
+            let text = format!(
+                "AWS_ACCESS_KEY_ID={}\nAWS_SECRET_ACCESS_KEY={}\n",
+                made.0, made.1
+            );
+            write_private(&credentials, &text)
+                .map_err(|e| failed("credentials cannot be written", &e))?;
             made
         }
         Err(e) => return Err(failed("the file `credentials` cannot be read", &e)),
@@ -40,11 +51,22 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), String> {
         KeyRing::create(&key).map_err(|e| failed("the key cannot be made", &e))?;
     }
     let objects = dir.join("objects");
-    let text = configuration(args, &objects, &key, &credentials_secret(&dir, &secret_key)?, &access_key);
+    let text = configuration(
+        args,
+        &objects,
+        &key,
+        &credentials_secret(&dir, &secret_key)?,
+        &access_key,
+    );
     let path = dir.join(CONFIG);
     let config = sealgate_config::parse(&text, &path).map_err(|e| e.to_string())?;
     serve::run(&config, None, |plane| {
-        print_line(&usage(&plane.listen.to_string(), &access_key, &secret_key, &dir));
+        print_line(&usage(
+            &plane.listen.to_string(),
+            &access_key,
+            &secret_key,
+            &dir,
+        ));
     })
 }
 
@@ -57,10 +79,20 @@ fn credentials_secret(dir: &Path, secret: &str) -> Result<std::path::PathBuf, St
     Ok(path)
 }
 
-fn configuration(args: &DevArgs, objects: &Path, key: &Path, secret: &Path, access_key: &str) -> String {
+fn configuration(
+    args: &DevArgs,
+    objects: &Path,
+    key: &Path,
+    secret: &Path,
+    access_key: &str,
+) -> String {
     let quoted = |path: &Path| toml_string(&path.to_string_lossy());
-    let cores = args.cores.map_or(String::new(), |n| format!("cores = {n}\n"));
-    let admin = args.admin.map_or(String::new(), |address| format!("admin = \"{address}\"\n"));
+    let cores = args
+        .cores
+        .map_or(String::new(), |n| format!("cores = {n}\n"));
+    let admin = args
+        .admin
+        .map_or(String::new(), |address| format!("admin = \"{address}\"\n"));
     format!(
         "[listen]\ns3 = \"{}\"\n{admin}base_domains = [\"s3.localhost\"]\n\n[runtime]\n{cores}driver = \"{}\"\n\n\
          [backend]\ntype = \"fs\"\npath = {}\n\n[keys.dev]\nprovider = \"file\"\npath = {}\n\n\
@@ -91,13 +123,21 @@ fn toml_string(text: &str) -> String {
 
 fn parse_credentials(text: &str) -> Option<(String, String)> {
     let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+        text.lines().find_map(|line| {
+            line.strip_prefix(name)?
+                .strip_prefix('=')
+                .map(str::to_owned)
+        })
     };
     Some((value("AWS_ACCESS_KEY_ID")?, value("AWS_SECRET_ACCESS_KEY")?))
 }
 
 fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
@@ -109,7 +149,10 @@ const MIXED: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0
 fn random(n: usize, alphabet: &[u8]) -> Result<String, String> {
     let mut bytes = vec![0; n];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system has no random bytes".to_owned())?;
-    Ok(bytes.iter().map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()])).collect())
+    Ok(bytes
+        .iter()
+        .map(|b| char::from(alphabet[usize::from(*b) % alphabet.len()]))
+        .collect())
 }
 
 fn usage(listen: &str, access_key: &str, secret_key: &str, dir: &Path) -> String {

@@ -101,7 +101,11 @@ pub(crate) fn make(
         keys: keys.clone(),
         access_log,
     };
-    Ok(Made { keys, reloadable, plan })
+    Ok(Made {
+        keys,
+        reloadable,
+        plan,
+    })
 }
 
 impl Reloadable {
@@ -125,7 +129,9 @@ impl Reloadable {
         match tls.reload() {
             Ok(true) => tracing::info!("the certificate was reloaded"),
             Ok(false) => {}
-            Err(e) => tracing::error!(error = %e, "the certificate was not reloaded; the old one stays"),
+            Err(e) => {
+                tracing::error!(error = %e, "the certificate was not reloaded; the old one stays")
+            }
         }
     }
 }
@@ -143,7 +149,13 @@ fn open_keys(config: &Config) -> Result<Keys, String> {
             max_objects: key.max_objects,
             max_bytes: key.max_bytes,
         };
-        keys.insert(name.clone(), NamedKey { provider: Arc::new(provider), bounds });
+        keys.insert(
+            name.clone(),
+            NamedKey {
+                provider: Arc::new(provider),
+                bounds,
+            },
+        );
     }
     Ok(keys)
 }
@@ -177,7 +189,11 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
         region: s3.region.clone(),
         access_key: s3.credentials.access_key.clone(),
         secret: secret(&s3.credentials.secret_key),
-        session_token: s3.credentials.session_token.as_ref().map(|t| t.expose().to_owned()),
+        session_token: s3
+            .credentials
+            .session_token
+            .as_ref()
+            .map(|t| t.expose().to_owned()),
     })
 }
 
@@ -269,7 +285,11 @@ pub(crate) fn summary(config: &Config) -> String {
     let mut text = format!(
         "  clients: {}{}\n  store: {backend}\n  keys: {}\n  credentials: {}",
         config.listen.s3,
-        if config.listen.tls.is_some() { " (TLS)" } else { "" },
+        if config.listen.tls.is_some() {
+            " (TLS)"
+        } else {
+            ""
+        },
         config.keys.keys().cloned().collect::<Vec<_>>().join(", "),
         config.credentials.len(),
     );

@@ -44,7 +44,11 @@ pub(crate) fn run(
     sealgate_telemetry::init_tracing(format, &config.log.level);
     let runtime = control_runtime()?;
     let (log, writer) = start_access_log(&config.log.access)?;
-    let Made { keys, reloadable, plan } = plan::make(config, runtime.handle(), log.clone())?;
+    let Made {
+        keys,
+        reloadable,
+        plan,
+    } = plan::make(config, runtime.handle(), log.clone())?;
     let plane = dataplane::run(plan).map_err(|e| e.to_string())?;
     let driver = match plane.cores.driver() {
         ActiveDriver::IoUring => "io_uring",
@@ -85,7 +89,9 @@ pub(crate) fn run(
 }
 
 /// The log, and the thread that writes it, if there is to be one.
-fn start_access_log(target: &AccessLogTarget) -> Result<(AccessLog, Option<JoinHandle<()>>), String> {
+fn start_access_log(
+    target: &AccessLogTarget,
+) -> Result<(AccessLog, Option<JoinHandle<()>>), String> {
     let out: Box<dyn Write + Send> = match target {
         AccessLogTarget::Off => return Ok((AccessLog::off(), None)),
         AccessLogTarget::Stdout => Box::new(std::io::stdout()),
@@ -157,8 +163,15 @@ impl Answers for Watched {
         if self.ready.load(Ordering::Acquire) < self.metrics.len() {
             return Err("not every core accepts connections".into());
         }
-        let keys = self.keys.status().await.map_err(|e| format!("the key service: {e}"))?;
-        match keys.iter().find_map(|key| Some((&key.name, key.trouble.as_ref()?))) {
+        let keys = self
+            .keys
+            .status()
+            .await
+            .map_err(|e| format!("the key service: {e}"))?;
+        match keys
+            .iter()
+            .find_map(|key| Some((&key.name, key.trouble.as_ref()?)))
+        {
             Some((name, trouble)) => Err(format!("key {name}: {trouble}")),
             None => Ok(()),
         }

@@ -61,7 +61,10 @@ pub struct AccessLogWriter {
 pub fn access_log() -> (AccessLog, AccessLogWriter) {
     let (sender, receiver) = bounded(QUEUE);
     (
-        AccessLog { entries: Some(sender), dropped: Arc::default() },
+        AccessLog {
+            entries: Some(sender),
+            dropped: Arc::default(),
+        },
         AccessLogWriter { entries: receiver },
     )
 }
@@ -70,7 +73,10 @@ impl AccessLog {
     /// A log that keeps nothing.
     #[must_use]
     pub fn off() -> Self {
-        Self { entries: None, dropped: Arc::default() }
+        Self {
+            entries: None,
+            dropped: Arc::default(),
+        }
     }
 
     /// Hands an entry to the writer; makes none when the log is off.
@@ -120,9 +126,11 @@ impl Entry {
         if let Some(remote) = self.remote {
             object["remote"] = json!(remote.to_string());
         }
-        for (name, value) in
-            [("access_key", &self.access_key), ("bucket", &self.bucket), ("key", &self.key)]
-        {
+        for (name, value) in [
+            ("access_key", &self.access_key),
+            ("bucket", &self.bucket),
+            ("key", &self.key),
+        ] {
             if !value.is_empty() {
                 object[name] = json!(value);
             }
@@ -168,8 +176,10 @@ mod tests {
         let mut out = Vec::new();
         writer.run(&mut out);
         let text = String::from_utf8(out).unwrap();
-        let lines: Vec<serde_json::Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["key"], "a\nb\"c");
         assert_eq!(lines[1]["duration_us"], 3);

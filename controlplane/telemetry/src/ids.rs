@@ -19,7 +19,9 @@ impl RequestIds {
     /// Ids that follow from `seed`, which should be random for each core.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: Cell::new(seed) }
+        Self {
+            state: Cell::new(seed),
+        }
     }
 
     /// The next id.
@@ -53,9 +55,13 @@ mod tests {
     #[test]
     fn ids_are_sixteen_digits_and_differ() {
         let ids = RequestIds::new(7);
-        let many: std::collections::HashSet<String> =
-            (0..10_000).map(|_| ids.next().as_str().to_owned()).collect();
+        let many: std::collections::HashSet<String> = (0..10_000)
+            .map(|_| ids.next().as_str().to_owned())
+            .collect();
         assert_eq!(many.len(), 10_000);
-        assert!(many.iter().all(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+        assert!(
+            many.iter()
+                .all(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        );
     }
 }

@@ -8,8 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Upper bounds of the latency buckets, microseconds: powers of four from 64 µs to 67 s.
-const BOUNDS: [u64; 11] =
-    [64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1 << 20, 1 << 22, 1 << 24, 1 << 26];
+const BOUNDS: [u64; 11] = [
+    64,
+    256,
+    1024,
+    4096,
+    16_384,
+    65_536,
+    262_144,
+    1 << 20,
+    1 << 22,
+    1 << 24,
+    1 << 26,
+];
 
 /// One metric: its name, Prometheus type and meaning.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +118,9 @@ impl CoreMetrics {
         add(&self.bytes_in, bytes_in);
         add(&self.bytes_out, bytes_out);
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let Ok(mut operations) = self.operations.lock() else { return };
+        let Ok(mut operations) = self.operations.lock() else {
+            return;
+        };
         let counts = operations.entry(operation).or_default();
         *counts.by_status.entry(status).or_default() += 1;
         if let Some(code) = code {
@@ -149,7 +162,10 @@ impl CoreMetrics {
 
 /// One writer: no read-modify-write is needed.
 fn add(cell: &AtomicU64, n: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    cell.store(
+        cell.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
 }
 
 /// All cores as Prometheus text (exposition format 0.0.4). `info` labels are (metric, label, value) with value 1.
@@ -166,7 +182,11 @@ pub fn render(cores: &[Arc<CoreMetrics>], log_dropped: u64, driver: &str, aead: 
     plain(&mut out, &BYTES_IN, sum(&|c| load(&c.bytes_in)));
     plain(&mut out, &BYTES_OUT, sum(&|c| load(&c.bytes_out)));
     plain(&mut out, &ACCEPTED, sum(&|c| load(&c.accepted)));
-    plain(&mut out, &OPEN, sum(&|c| load(&c.accepted).saturating_sub(load(&c.closed))));
+    plain(
+        &mut out,
+        &OPEN,
+        sum(&|c| load(&c.accepted).saturating_sub(load(&c.closed))),
+    );
     let gauges = [
         &KEY_HITS,
         &KEY_MISSES,
@@ -192,14 +212,20 @@ pub fn render(cores: &[Arc<CoreMetrics>], log_dropped: u64, driver: &str, aead: 
 }
 
 fn header(out: &mut String, metric: &Metric) {
-    let _ = writeln!(out, "# HELP {} {}\n# TYPE {0} {2}", metric.name, metric.help, metric.kind);
+    let _ = writeln!(
+        out,
+        "# HELP {} {}\n# TYPE {0} {2}",
+        metric.name, metric.help, metric.kind
+    );
 }
 
 /// Operations and codes are names of this program's own tables: they need no escaping.
 fn operations(cores: &[Arc<CoreMetrics>], out: &mut String) {
     let mut all: BTreeMap<&'static str, Operation> = BTreeMap::new();
     for core in cores {
-        let Ok(operations) = core.operations.lock() else { continue };
+        let Ok(operations) = core.operations.lock() else {
+            continue;
+        };
         for (name, counts) in &*operations {
             let total = all.entry(name).or_default();
             for (status, n) in &counts.by_status {
@@ -218,13 +244,21 @@ fn operations(cores: &[Arc<CoreMetrics>], out: &mut String) {
     header(out, &REQUESTS);
     for (name, counts) in &all {
         for (status, n) in &counts.by_status {
-            let _ = writeln!(out, "{}{{operation=\"{name}\",status=\"{status}\"}} {n}", REQUESTS.name);
+            let _ = writeln!(
+                out,
+                "{}{{operation=\"{name}\",status=\"{status}\"}} {n}",
+                REQUESTS.name
+            );
         }
     }
     header(out, &ERRORS);
     for (name, counts) in &all {
         for (code, n) in &counts.by_code {
-            let _ = writeln!(out, "{}{{operation=\"{name}\",code=\"{code}\"}} {n}", ERRORS.name);
+            let _ = writeln!(
+                out,
+                "{}{{operation=\"{name}\",code=\"{code}\"}} {n}",
+                ERRORS.name
+            );
         }
     }
     header(out, &LATENCY);
@@ -233,11 +267,28 @@ fn operations(cores: &[Arc<CoreMetrics>], out: &mut String) {
         for (bound, n) in BOUNDS.iter().zip(counts.buckets) {
             below += n;
             let seconds = *bound as f64 / 1e6;
-            let _ = writeln!(out, "{}_bucket{{operation=\"{name}\",le=\"{seconds}\"}} {below}", LATENCY.name);
+            let _ = writeln!(
+                out,
+                "{}_bucket{{operation=\"{name}\",le=\"{seconds}\"}} {below}",
+                LATENCY.name
+            );
         }
-        let _ = writeln!(out, "{}_bucket{{operation=\"{name}\",le=\"+Inf\"}} {}", LATENCY.name, counts.count);
-        let _ = writeln!(out, "{}_sum{{operation=\"{name}\"}} {}", LATENCY.name, counts.micros as f64 / 1e6);
-        let _ = writeln!(out, "{}_count{{operation=\"{name}\"}} {}", LATENCY.name, counts.count);
+        let _ = writeln!(
+            out,
+            "{}_bucket{{operation=\"{name}\",le=\"+Inf\"}} {}",
+            LATENCY.name, counts.count
+        );
+        let _ = writeln!(
+            out,
+            "{}_sum{{operation=\"{name}\"}} {}",
+            LATENCY.name,
+            counts.micros as f64 / 1e6
+        );
+        let _ = writeln!(
+            out,
+            "{}_count{{operation=\"{name}\"}} {}",
+            LATENCY.name, counts.count
+        );
     }
 }
 
@@ -247,12 +298,25 @@ mod tests {
 
     #[test]
     fn cores_are_added_up_and_every_metric_of_the_table_is_rendered() {
-        let cores = [Arc::new(CoreMetrics::default()), Arc::new(CoreMetrics::default())];
+        let cores = [
+            Arc::new(CoreMetrics::default()),
+            Arc::new(CoreMetrics::default()),
+        ];
         for core in &cores {
             core.connection_opened();
             core.request("GetObject", 200, None, 10, 20, Duration::from_micros(100));
-            core.request("GetObject", 404, Some("NoSuchKey"), 1, 2, Duration::from_secs(100));
-            core.set_gauges(Gauges { key_hits: 3, ..Gauges::default() });
+            core.request(
+                "GetObject",
+                404,
+                Some("NoSuchKey"),
+                1,
+                2,
+                Duration::from_secs(100),
+            );
+            core.set_gauges(Gauges {
+                key_hits: 3,
+                ..Gauges::default()
+            });
         }
         cores[0].connection_closed();
         let text = render(&cores, 4, "epoll", "ring");
@@ -282,7 +346,10 @@ mod tests {
             let row = format!("| `{}` | {} | {} |", metric.name, metric.kind, metric.help);
             assert!(page.contains(&row), "docs/metrics.md lacks: {row}");
         }
-        let rows = page.lines().filter(|l| l.starts_with("| `sealgate_")).count();
+        let rows = page
+            .lines()
+            .filter(|l| l.starts_with("| `sealgate_"))
+            .count();
         assert_eq!(rows, TABLE.len());
     }
 }

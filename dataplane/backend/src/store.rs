@@ -13,8 +13,8 @@ use sealgate_uring::{Block, Connector, Spans};
 use crate::fs::{FsBody, FsStore, FsUpload};
 use crate::s3::{S3Body, S3Store, S3Upload};
 use crate::types::{
-    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, GetRequest, ListPage, ListRequest,
-    Location, ObjectInfo, PartsPage, Stored, UploadsPage, UploadsRequest,
+    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, GetRequest, ListPage,
+    ListRequest, Location, ObjectInfo, PartsPage, Stored, UploadsPage, UploadsRequest,
 };
 
 /// Result of an operation on a store.
@@ -104,8 +104,14 @@ macro_rules! either {
     };
 }
 
-#[expect(missing_docs, reason = "each is the S3 operation of its name; see `s3` and `fs`")]
-#[expect(clippy::missing_errors_doc, reason = "each fails with what the store answers")]
+#[expect(
+    missing_docs,
+    reason = "each is the S3 operation of its name; see `s3` and `fs`"
+)]
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "each fails with what the store answers"
+)]
 impl<C: Connector> Store<C> {
     /// The same store as another of its users; a directory has none.
     pub fn signed_by(&self, signer: Signer) -> Self {
@@ -194,7 +200,10 @@ impl<C: Connector> Store<C> {
             Self::Fs(f) => {
                 let mut outcomes = Vec::with_capacity(keys.len());
                 for key in keys {
-                    let at = Location { bucket: bucket.to_owned(), key: key.clone() };
+                    let at = Location {
+                        bucket: bucket.to_owned(),
+                        key: key.clone(),
+                    };
                     outcomes.push(match f.delete(&at, &Conditions::default()).await {
                         Ok(headers) => Ok(headers),
                         Err(BackendError::Answer(e)) if e.code == ErrorCode::NoSuchBucket => {
@@ -263,7 +272,11 @@ impl<C: Connector> Store<C> {
         either!(self, s => s.complete_upload(at, upload_id, parts, conditions).await)
     }
 
-    pub async fn list_uploads(&self, bucket: &str, request: &UploadsRequest) -> Result<UploadsPage> {
+    pub async fn list_uploads(
+        &self,
+        bucket: &str,
+        request: &UploadsRequest,
+    ) -> Result<UploadsPage> {
         either!(self, s => s.list_uploads(bucket, request).await)
     }
 }

@@ -58,7 +58,11 @@ impl Body {
             }
         };
         let aws = if streaming {
-            Some(Box::new(AwsChunked::new(verified, headers, len.unwrap_or(0))?))
+            Some(Box::new(AwsChunked::new(
+                verified,
+                headers,
+                len.unwrap_or(0),
+            )?))
         } else {
             None
         };
@@ -76,12 +80,15 @@ impl Body {
 
     /// Plaintext length; `MissingContentLength` where the client did not say.
     pub(crate) fn len(&self) -> Result<u64, S3Error> {
-        self.len.ok_or_else(|| S3Error::new(ErrorCode::MissingContentLength))
+        self.len
+            .ok_or_else(|| S3Error::new(ErrorCode::MissingContentLength))
     }
 
     /// Whether the client sent something by which the body's integrity can be told.
     pub(crate) fn has_integrity(&self) -> bool {
-        self.checks.as_ref().is_some_and(|checks| checks.has_integrity())
+        self.checks
+            .as_ref()
+            .is_some_and(|checks| checks.has_integrity())
     }
 
     /// Raw bytes still on the wire, when that is known and nobody is waiting for a `100 Continue`.
@@ -102,7 +109,10 @@ impl Body {
     async fn begin<T: Transport>(&mut self, client: &mut Client<T>) -> Result<(), Failure> {
         if self.expects_continue {
             self.expects_continue = false;
-            client.send_continue().await.map_err(|e| Failure::Cut(format!("client: {e}")))?;
+            client
+                .send_continue()
+                .await
+                .map_err(|e| Failure::Cut(format!("client: {e}")))?;
         }
         Ok(())
     }
@@ -184,7 +194,11 @@ impl Body {
     }
 
     /// Decodes what is buffered into `out`.
-    fn step<T: Transport>(&mut self, client: &mut Client<T>, out: &mut [u8]) -> Result<usize, Failure> {
+    fn step<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+        out: &mut [u8],
+    ) -> Result<usize, Failure> {
         let mut total = 0;
         loop {
             let (consumed, produced, done) = self.layers(client, &mut out[total..])?;
@@ -222,7 +236,9 @@ impl Body {
                 Ok((moved + step.consumed, step.produced, step.done))
             }
             (Wire::Chunked(te), None) => {
-                let step = te.decode(client.available(), out).map_err(|e| malformed(&e))?;
+                let step = te
+                    .decode(client.available(), out)
+                    .map_err(|e| malformed(&e))?;
                 client.consume(step.consumed);
                 if step.done {
                     self.framing = Wire::Done;
@@ -231,7 +247,9 @@ impl Body {
             }
             (Wire::Length(left), Some(aws)) => {
                 let available = client.available();
-                let n = available.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let n = available
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
                 let step = aws.decode(&available[..n], out)?;
                 client.consume(step.consumed);
                 self.take_length(step.consumed);
@@ -258,7 +276,10 @@ impl Body {
     }
 
     /// Reads what follows the plaintext (last chunk, trailers) and verifies everything that the client declared.
-    pub(crate) async fn finish<T: Transport>(&mut self, client: &mut Client<T>) -> Result<Known, Failure> {
+    pub(crate) async fn finish<T: Transport>(
+        &mut self,
+        client: &mut Client<T>,
+    ) -> Result<Known, Failure> {
         self.begin(client).await?;
         if self.left > 0 {
             return Err(incomplete());
@@ -340,7 +361,10 @@ impl Body {
 }
 
 fn malformed(e: &sealgate_http1::ParseError) -> Failure {
-    Failure::new(ErrorCode::InvalidRequest, format!("The request body's chunked framing is broken: {e}"))
+    Failure::new(
+        ErrorCode::InvalidRequest,
+        format!("The request body's chunked framing is broken: {e}"),
+    )
 }
 
 fn incomplete() -> Failure {

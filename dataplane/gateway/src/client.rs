@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use sealgate_http1::{
-    CONTINUE, Framing, HttpDate, Limits, ParseError, RequestHead, encode_response_head, parse_request,
+    CONTINUE, Framing, HttpDate, Limits, ParseError, RequestHead, encode_response_head,
+    parse_request,
 };
 use sealgate_uring::{Block, Spans, Transport};
 

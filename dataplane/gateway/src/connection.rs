@@ -35,16 +35,14 @@ pub async fn serve<C: Connector, T: Transport>(core: Rc<Core<C>>, conn: T) {
         }
         let snapshot = core.snapshot.load_full();
         match client.next_head(&limits, &snapshot.timeouts).await {
-            Ok(head) => {
-                match exchange(&core, &snapshot, &mut client, head).await {
-                    After::Next => {}
-                    After::Close => break,
-                    After::Linger => {
-                        hang_up(&mut client).await;
-                        break;
-                    }
+            Ok(head) => match exchange(&core, &snapshot, &mut client, head).await {
+                After::Next => {}
+                After::Close => break,
+                After::Linger => {
+                    hang_up(&mut client).await;
+                    break;
                 }
-            }
+            },
             Err(NoHead::Closed) => break,
             Err(NoHead::TimedOut) => {
                 let error = S3Error::new(ErrorCode::RequestTimeout);
@@ -71,7 +69,10 @@ fn malformed(e: &ParseError) -> (S3Error, StatusCode) {
         501 => ErrorCode::NotImplemented,
         _ => ErrorCode::BadRequest,
     };
-    (S3Error::with_message(code, format!("The request is malformed: {e}.")), status)
+    (
+        S3Error::with_message(code, format!("The request is malformed: {e}.")),
+        status,
+    )
 }
 
 /// Answers what could not be understood, and gives the client time to see it.
@@ -84,13 +85,33 @@ async fn refuse<C: Connector, T: Transport>(
     let id = core.ids.next();
     let document = error.to_xml("", id.as_str(), "sealgate");
     let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    set(&mut headers, HeaderName::from_static("x-amz-request-id"), id.as_str());
-    core.put_head(client, status, &headers, Framing::Length(document.len() as u64), false);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/xml"),
+    );
+    set(
+        &mut headers,
+        HeaderName::from_static("x-amz-request-id"),
+        id.as_str(),
+    );
+    core.put_head(
+        client,
+        status,
+        &headers,
+        Framing::Length(document.len() as u64),
+        false,
+    );
     if client.send(&document, LINGER).await.is_ok() {
         hang_up(client).await;
     }
-    core.metrics.request("Malformed", status.as_u16(), Some(error.code.metric_label()), 0, 0, Duration::ZERO);
+    core.metrics.request(
+        "Malformed",
+        status.as_u16(),
+        Some(error.code.metric_label()),
+        0,
+        0,
+        Duration::ZERO,
+    );
 }
 
 /// Says that no more answers come, then reads on for a while: a connection closed with bytes unread is reset, and the
@@ -144,7 +165,14 @@ async fn exchange<C: Connector, T: Transport>(
     let (bytes_in, bytes_out) = (client.bytes_in - in_before, client.bytes_out - out_before);
     client.accounted = (client.bytes_in, client.bytes_out);
     let duration = started.elapsed();
-    core.metrics.request(context.operation, status, code, bytes_in, bytes_out, duration);
+    core.metrics.request(
+        context.operation,
+        status,
+        code,
+        bytes_in,
+        bytes_out,
+        duration,
+    );
     core.access_log.record(|| Entry {
         request_id: id.as_str().to_owned(),
         remote: client.conn.peer(),
@@ -172,7 +200,13 @@ async fn handle<C: Connector, T: Transport>(
     context: &mut Context,
 ) -> Result<Reply, Failure> {
     let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let routed = route(&head.method, &head.target, host, &head.headers, &snapshot.base_domains)?;
+    let routed = route(
+        &head.method,
+        &head.target,
+        host,
+        &head.headers,
+        &snapshot.base_domains,
+    )?;
     context.operation = routed.operation.as_str();
     if let Some(bucket) = &routed.bucket {
         bucket.as_str().clone_into(&mut context.bucket);
@@ -250,7 +284,11 @@ fn authorise(credential: &crate::snapshot::Credential, routed: &Routed) -> Resul
         }
         _ => credential.allows(&routed.operation, bucket, key),
     };
-    if allowed { Ok(()) } else { Err(S3Error::new(ErrorCode::AccessDenied)) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(S3Error::new(ErrorCode::AccessDenied))
+    }
 }
 
 /// Sends what an operation came to: (what now, status, error code, for the log).
@@ -268,7 +306,11 @@ async fn answer<C: Connector, T: Transport>(
         Ok(reply) => reply,
         Err(Failure::Cut(why)) => return (After::Close, 0, Some("Cut"), Some(why)),
         Err(Failure::NotModified(headers)) => not_modified(&headers),
-        Err(Failure::Answer { error, retry_after, log }) => {
+        Err(Failure::Answer {
+            error,
+            retry_after,
+            log,
+        }) => {
             code = Some(error.code.metric_label());
             trouble = log;
             error_reply(&error, retry_after, context, id)
@@ -277,12 +319,24 @@ async fn answer<C: Connector, T: Transport>(
     let status = reply.status.as_u16();
     if let ReplyBody::Sent = reply.body {
         let keep = head.keep_alive && !core.drain.is_draining() && unread(head, context) == Some(0);
-        return (if keep { After::Next } else { After::Linger }, status, code, trouble);
+        return (
+            if keep { After::Next } else { After::Linger },
+            status,
+            code,
+            trouble,
+        );
     }
     let left = unread(head, context);
-    let keep = head.keep_alive && !core.drain.is_draining() && left.is_some_and(Client::<T>::can_linger);
-    set(&mut reply.headers, HeaderName::from_static("x-amz-request-id"), id);
-    reply.headers.insert("x-amz-id-2", HeaderValue::from_static("sealgate"));
+    let keep =
+        head.keep_alive && !core.drain.is_draining() && left.is_some_and(Client::<T>::can_linger);
+    set(
+        &mut reply.headers,
+        HeaderName::from_static("x-amz-request-id"),
+        id,
+    );
+    reply
+        .headers
+        .insert("x-amz-id-2", HeaderValue::from_static("sealgate"));
     let is_head = head.method == Method::HEAD;
     let (framing, body) = match (&reply.body, reply.status) {
         (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => (Framing::None, &[][..]),
@@ -301,7 +355,16 @@ async fn answer<C: Connector, T: Transport>(
         Some(left) if keep => client.linger(left, LINGER).await,
         _ => false,
     };
-    (if keep && reusable { After::Next } else { After::Linger }, status, code, trouble)
+    (
+        if keep && reusable {
+            After::Next
+        } else {
+            After::Linger
+        },
+        status,
+        code,
+        trouble,
+    )
 }
 
 /// Raw bytes of the request's body that nobody has read; `None` when that is unknown, or the client still waits to be
@@ -330,19 +393,35 @@ fn error_reply(
     let mut reply = Reply::xml(error.to_xml(&resource, id, "sealgate"));
     reply.status = error.code.status();
     if let Some(pause) = retry_after {
-        set(&mut reply.headers, header::RETRY_AFTER, &pause.as_secs().max(1).to_string());
+        set(
+            &mut reply.headers,
+            header::RETRY_AFTER,
+            &pause.as_secs().max(1).to_string(),
+        );
     }
     if error.code == ErrorCode::InvalidRange
-        && let Some((_, len)) = error.detail.iter().find(|(name, _)| *name == "ActualObjectSize")
+        && let Some((_, len)) = error
+            .detail
+            .iter()
+            .find(|(name, _)| *name == "ActualObjectSize")
     {
-        set(&mut reply.headers, header::CONTENT_RANGE, &format!("bytes */{len}"));
+        set(
+            &mut reply.headers,
+            header::CONTENT_RANGE,
+            &format!("bytes */{len}"),
+        );
     }
     reply
 }
 
 fn not_modified(headers: &HeaderMap) -> Reply {
     let mut reply = Reply::empty(StatusCode::NOT_MODIFIED);
-    for name in [header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL, header::EXPIRES] {
+    for name in [
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CACHE_CONTROL,
+        header::EXPIRES,
+    ] {
         if let Some(value) = headers.get(&name) {
             reply.headers.insert(name, value.clone());
         }

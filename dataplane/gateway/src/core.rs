@@ -92,7 +92,10 @@ impl<C: Connector> Core<C> {
             random: Random(SystemRandom::new()),
             signing_keys: RefCell::default(),
             part_maps: PartMaps::default(),
-            store_users: RefCell::new(StoreUsers { generation: 0, by_access_key: HashMap::new() }),
+            store_users: RefCell::new(StoreUsers {
+                generation: 0,
+                by_access_key: HashMap::new(),
+            }),
             date: RefCell::new(HttpDate::at(0)),
         })
     }
@@ -155,8 +158,13 @@ impl Random {
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        #[expect(clippy::expect_used, reason = "without randomness nothing may be sealed")]
-        self.0.fill(&mut bytes).expect("the operating system's random generator works");
+        #[expect(
+            clippy::expect_used,
+            reason = "without randomness nothing may be sealed"
+        )]
+        self.0
+            .fill(&mut bytes)
+            .expect("the operating system's random generator works");
         bytes
     }
 }

@@ -15,7 +15,11 @@ const TAMPERED: &str = "ObjectAuthenticationFailed";
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// An S3 error, with a pause for clients that honour `Retry-After`.
-    Answer { error: S3Error, retry_after: Option<Duration>, log: Option<String> },
+    Answer {
+        error: S3Error,
+        retry_after: Option<Duration>,
+        log: Option<String>,
+    },
     /// `304 Not Modified` with these headers.
     NotModified(Box<HeaderMap>),
     /// The connection is of no further use: cut it, short of any declared length.
@@ -72,9 +76,7 @@ impl Failure {
     /// For the log, once an answer can no longer be sent.
     pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Answer { error, log, .. } => {
-                log.clone().unwrap_or_else(|| error.to_string())
-            }
+            Self::Answer { error, log, .. } => log.clone().unwrap_or_else(|| error.to_string()),
             Self::NotModified(_) => "not modified".into(),
             Self::Cut(why) => why.clone(),
         }
@@ -83,7 +85,11 @@ impl Failure {
 
 impl From<S3Error> for Failure {
     fn from(error: S3Error) -> Self {
-        Self::Answer { error, retry_after: None, log: None }
+        Self::Answer {
+            error,
+            retry_after: None,
+            log: None,
+        }
     }
 }
 
@@ -91,7 +97,11 @@ impl From<BackendError> for Failure {
     fn from(error: BackendError) -> Self {
         let log = Some(error.to_string());
         match error {
-            BackendError::Answer(error) => Self::Answer { error, retry_after: None, log: None },
+            BackendError::Answer(error) => Self::Answer {
+                error,
+                retry_after: None,
+                log: None,
+            },
             BackendError::NotModified(headers) => Self::NotModified(headers),
             BackendError::Unavailable { retry_after, .. } => Self::Answer {
                 error: S3Error::with_message(
@@ -136,7 +146,9 @@ impl From<KeyError> for Failure {
         }
         // The codes that S3 itself answers with when a KMS key cannot be used.
         let code = match &error {
-            KeyError::UnknownKey { .. } => gateway_code(StatusCode::BAD_REQUEST, "KMS.NotFoundException"),
+            KeyError::UnknownKey { .. } => {
+                gateway_code(StatusCode::BAD_REQUEST, "KMS.NotFoundException")
+            }
             KeyError::Denied { .. } => ErrorCode::AccessDenied,
             _ => gateway_code(StatusCode::BAD_REQUEST, "KMS.InvalidCiphertextException"),
         };
@@ -153,5 +165,8 @@ impl From<KeyError> for Failure {
 
 /// A code of the gateway's own, or of a service behind it.
 fn gateway_code(status: StatusCode, code: &str) -> ErrorCode {
-    ErrorCode::Other { status, code: code.into() }
+    ErrorCode::Other {
+        status,
+        code: code.into(),
+    }
 }

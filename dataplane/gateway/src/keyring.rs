@@ -108,7 +108,9 @@ impl Keyring {
         epoch.admit(bytes);
         // What this core wrote it reads back without asking.
         self.remember(&epoch.wrapped, Rc::new(Kek::new(&generated.kek)));
-        self.current.borrow_mut().insert(key_name.to_owned(), Rc::clone(&epoch));
+        self.current
+            .borrow_mut()
+            .insert(key_name.to_owned(), Rc::clone(&epoch));
         Ok(epoch)
     }
 
@@ -137,11 +139,20 @@ impl Keyring {
     fn remember(&self, wrapped: &[u8], kek: Rc<Kek>) {
         let mut opened = self.opened.borrow_mut();
         if opened.len() >= MAX_OPENED {
-            let oldest = opened.iter().min_by_key(|(_, o)| o.since).map(|(w, _)| w.clone());
+            let oldest = opened
+                .iter()
+                .min_by_key(|(_, o)| o.since)
+                .map(|(w, _)| w.clone());
             if let Some(oldest) = oldest {
                 opened.remove(&oldest);
             }
         }
-        opened.insert(wrapped.to_vec(), Opened { kek, since: Instant::now() });
+        opened.insert(
+            wrapped.to_vec(),
+            Opened {
+                kek,
+                since: Instant::now(),
+            },
+        );
     }
 }

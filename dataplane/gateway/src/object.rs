@@ -137,12 +137,21 @@ pub(crate) async fn unseal<C: Connector>(
     let dek = open_envelope(core, at, &envelope).await?;
     let stored = CipherLen(info.len);
     let plain_len = match envelope.fields.layout {
-        Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => plain_len,
-        Layout::Single { .. } => return Err(Failure::tampered("the stored length is not the envelope's")),
+        Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => {
+            plain_len
+        }
+        Layout::Single { .. } => {
+            return Err(Failure::tampered("the stored length is not the envelope's"));
+        }
         Layout::Multipart => law::object_plain_len(stored)
             .ok_or_else(|| Failure::tampered("no object has the stored length"))?,
     };
-    Ok(Sealed { envelope, dek, info, plain_len: plain_len.0 })
+    Ok(Sealed {
+        envelope,
+        dek,
+        info,
+        plain_len: plain_len.0,
+    })
 }
 
 /// Unwraps an envelope's DEK; that authenticates all of the envelope.
@@ -159,12 +168,18 @@ pub(crate) async fn open_envelope<C: Connector>(
 }
 
 pub(crate) fn envelope_location(at: &Location) -> sealgate_envelope::Location<'_> {
-    sealgate_envelope::Location { bucket: at.bucket.as_bytes(), key: at.key.as_ref() }
+    sealgate_envelope::Location {
+        bucket: at.bucket.as_bytes(),
+        key: at.key.as_ref(),
+    }
 }
 
 /// A fresh data key and object id.
 pub(crate) fn new_object<C: Connector>(core: &Core<C>) -> (Dek, ObjectId) {
-    (Dek::new(Secret::new(core.random.bytes())), ObjectId(core.random.bytes()))
+    (
+        Dek::new(Secret::new(core.random.bytes())),
+        ObjectId(core.random.bytes()),
+    )
 }
 
 /// Wraps `dek` into an envelope for an object at `at`.
@@ -187,7 +202,12 @@ pub(crate) fn seal_envelope<C: Connector>(
         },
     }
     .seal(&epoch.kek, dek, core.random.bytes(), &envelope_location(at))
-    .map_err(|e| Failure::new(ErrorCode::InternalError, format!("The envelope cannot be stored: {e}.")))
+    .map_err(|e| {
+        Failure::new(
+            ErrorCode::InternalError,
+            format!("The envelope cannot be stored: {e}."),
+        )
+    })
 }
 
 /// The headers that a store keeps with a sealed object: system headers as they are, the client's metadata as `rule`
@@ -201,14 +221,24 @@ pub(crate) fn sealed_headers<C: Connector>(
     envelope: &Envelope,
 ) -> Result<HeaderMap, Failure> {
     let mut headers = system;
-    put_metadata(core, rule.seal_metadata, metadata, dek, envelope.fields.object_id, &mut headers)?;
+    put_metadata(
+        core,
+        rule.seal_metadata,
+        metadata,
+        dek,
+        envelope.fields.object_id,
+        &mut headers,
+    )?;
     put_envelope(envelope, &mut headers)?;
     Ok(headers)
 }
 
 pub(crate) fn put_envelope(envelope: &Envelope, headers: &mut HeaderMap) -> Result<(), Failure> {
     let value = envelope.encode().map_err(|e| {
-        Failure::new(ErrorCode::InternalError, format!("The envelope cannot be stored: {e}."))
+        Failure::new(
+            ErrorCode::InternalError,
+            format!("The envelope cannot be stored: {e}."),
+        )
     })?;
     set(headers, ENVELOPE, &value);
     check_budget(headers)
@@ -229,15 +259,22 @@ pub(crate) fn put_metadata<C: Connector>(
     if seal {
         let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(n, v)| (n.as_str(), &v[..])).collect();
         let value = seal_metadata(dek, &object_id, core.random.bytes(), &pairs).map_err(|e| {
-            Failure::new(ErrorCode::MetadataTooLarge, format!("Your metadata is too large: {e}."))
+            Failure::new(
+                ErrorCode::MetadataTooLarge,
+                format!("Your metadata is too large: {e}."),
+            )
         })?;
         set(headers, METADATA, &value);
     } else {
         for (name, value) in pairs {
-            let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(format!("{META}{name}")), HeaderValue::from_bytes(value))
-            else {
-                return Err(Failure::new(ErrorCode::InvalidArgument, "A metadata header is malformed."));
+            let (Ok(name), Ok(value)) = (
+                HeaderName::try_from(format!("{META}{name}")),
+                HeaderValue::from_bytes(value),
+            ) else {
+                return Err(Failure::new(
+                    ErrorCode::InvalidArgument,
+                    "A metadata header is malformed.",
+                ));
             };
             headers.insert(name, value);
         }
@@ -256,7 +293,9 @@ fn check_budget(headers: &HeaderMap) -> Result<(), Failure> {
     }
     Err(Failure::new(
         ErrorCode::MetadataTooLarge,
-        format!("Your metadata, with the envelope that the gateway adds, has {used} of at most {S3_METADATA_LIMIT} bytes."),
+        format!(
+            "Your metadata, with the envelope that the gateway adds, has {used} of at most {S3_METADATA_LIMIT} bytes."
+        ),
     ))
 }
 
@@ -264,7 +303,9 @@ fn check_budget(headers: &HeaderMap) -> Result<(), Failure> {
 pub(crate) fn client_metadata(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut pairs: Vec<(String, Vec<u8>)> = Vec::new();
     for name in headers.keys() {
-        let Some(short) = name.as_str().strip_prefix(META) else { continue };
+        let Some(short) = name.as_str().strip_prefix(META) else {
+            continue;
+        };
         if name.as_str().starts_with(RESERVED) {
             return Err(Failure::new(
                 ErrorCode::InvalidArgument,
@@ -331,7 +372,9 @@ pub(crate) fn check_directory_headers(headers: &HeaderMap) -> Result<(), Failure
             Some(_) => {
                 return Err(Failure::new(
                     ErrorCode::NotImplemented,
-                    format!("The header {name} needs an S3 store; this gateway keeps its objects in a directory."),
+                    format!(
+                        "The header {name} needs an S3 store; this gateway keeps its objects in a directory."
+                    ),
                 ));
             }
         }
@@ -355,9 +398,10 @@ impl Sealed {
         set_etag(&mut headers, &client_etag(&self.info.etag));
         set_encryption(&mut headers, &self.envelope.fields.kek.name);
         for (name, value) in self.metadata()? {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::try_from(format!("{META}{name}")), HeaderValue::from_bytes(&value))
-            {
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::try_from(format!("{META}{name}")),
+                HeaderValue::from_bytes(&value),
+            ) {
                 headers.insert(name, value);
             }
         }
@@ -385,7 +429,11 @@ pub(crate) fn plain_headers(info: &ObjectInfo) -> HeaderMap {
         }
     }
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    set(&mut headers, header::LAST_MODIFIED, &sealgate_s3::time::http_date(info.last_modified / 1000));
+    set(
+        &mut headers,
+        header::LAST_MODIFIED,
+        &sealgate_s3::time::http_date(info.last_modified / 1000),
+    );
     headers
 }
 
@@ -408,19 +456,28 @@ pub(crate) fn client_etag(etag: &str) -> String {
 
 /// What the store calls the object that a client calls `etag`; a tag that no object has where that is none of ours.
 pub(crate) fn store_etag(etag: &str) -> String {
-    ClientEtag(etag.to_owned()).to_backend().map_or_else(|| "sealgate-no-such-etag".to_owned(), |e| e.0)
+    ClientEtag(etag.to_owned())
+        .to_backend()
+        .map_or_else(|| "sealgate-no-such-etag".to_owned(), |e| e.0)
 }
 
 /// A client's conditions in the store's terms.
 pub(crate) fn store_conditions(conditions: &Conditions, rule: &BucketRule) -> Conditions {
-    if rule.encrypt { conditions.map_etags(store_etag) } else { conditions.clone() }
+    if rule.encrypt {
+        conditions.map_etags(store_etag)
+    } else {
+        conditions.clone()
+    }
 }
 
 /// A failed read of a sealed object as the client sees it: a `304` of the store's names the store's ETag.
 pub(crate) fn read_failure(error: BackendError) -> Failure {
     let mut failure = Failure::from(error);
     if let Failure::NotModified(headers) = &mut failure {
-        let etag = headers.get(header::ETAG).and_then(|v| v.to_str().ok()).map(client_etag);
+        let etag = headers
+            .get(header::ETAG)
+            .and_then(|v| v.to_str().ok())
+            .map(client_etag);
         if let Some(etag) = etag {
             set(headers, header::ETAG, &etag);
         }
@@ -431,7 +488,10 @@ pub(crate) fn read_failure(error: BackendError) -> Failure {
 /// Length in the store of a sealed object of `plain` bytes.
 pub(crate) fn stored_len(plain: u64) -> Result<u64, Failure> {
     if plain > law::MAX_PLAIN_LEN {
-        return Err(Failure::new(ErrorCode::EntityTooLarge, "The object is larger than any can be."));
+        return Err(Failure::new(
+            ErrorCode::EntityTooLarge,
+            "The object is larger than any can be.",
+        ));
     }
     Ok(law::object_cipher_len(PlainLen(plain)).0)
 }

@@ -45,7 +45,11 @@ impl Piece {
         let first = range.start / chunk;
         // A range up to the end reads the last chunk even when that is empty: it proves that the stream ends there.
         let to_end = range.end == len || range.end > chunks * chunk;
-        let end = if to_end { chunks } else { range.end.div_ceil(chunk) };
+        let end = if to_end {
+            chunks
+        } else {
+            range.end.div_ceil(chunk)
+        };
         Self {
             part,
             header,
@@ -61,7 +65,11 @@ impl Piece {
     pub(crate) fn cipher_range(&self) -> std::ops::Range<u64> {
         let start = self.first * SLOT as u64 + STREAM_HEADER as u64;
         let end = start + self.whole * SLOT as u64 + self.last.map_or(0, |n| (n + TAG) as u64);
-        if self.inline_header() { start - STREAM_HEADER as u64..end } else { start..end }
+        if self.inline_header() {
+            start - STREAM_HEADER as u64..end
+        } else {
+            start..end
+        }
     }
 
     fn inline_header(&self) -> bool {
@@ -105,7 +113,14 @@ impl<C: Connector> Opener<C> {
         pieces: VecDeque<Piece>,
         pass: u64,
     ) -> Self {
-        Self { body, dek, object_id, pieces, stream: None, pass }
+        Self {
+            body,
+            dek,
+            object_id,
+            pieces,
+            stream: None,
+            pass,
+        }
     }
 
     /// Plaintext bytes of all chunks to open, wanted or not; and whether they are of one stream.
@@ -128,7 +143,9 @@ impl<C: Connector> Opener<C> {
     pub(crate) async fn next(&mut self, block: Block) -> (Result<Spans, Failure>, Block) {
         let mut block = block;
         while self.pass > 0 {
-            let n = usize::try_from(self.pass).unwrap_or(usize::MAX).min(block.len());
+            let n = usize::try_from(self.pass)
+                .unwrap_or(usize::MAX)
+                .min(block.len());
             let (read, back) = read_exact(&mut self.body, block, 0, n).await;
             block = back;
             if let Err(e) = read {
@@ -140,9 +157,16 @@ impl<C: Connector> Opener<C> {
             return (Ok(Spans::contiguous(0..0)), block);
         };
         match self.open(&run, block).await {
-            (Ok(base), block) => {
-                (Ok(Spans::slots(base, run.skip, run.skip + run.take, CHUNK, SLOT)), block)
-            }
+            (Ok(base), block) => (
+                Ok(Spans::slots(
+                    base,
+                    run.skip,
+                    run.skip + run.take,
+                    CHUNK,
+                    SLOT,
+                )),
+                block,
+            ),
             (Err(e), block) => (Err(e), block),
         }
     }
@@ -157,8 +181,17 @@ impl<C: Connector> Opener<C> {
         let last = if ends { piece.last.take() } else { None };
         let plain = whole * CHUNK + last.unwrap_or(0);
         let skip = piece.skip.min(plain);
-        let take = usize::try_from(piece.take).unwrap_or(usize::MAX).min(plain - skip);
-        let run = Run { header, first: piece.first, whole, last, skip, take };
+        let take = usize::try_from(piece.take)
+            .unwrap_or(usize::MAX)
+            .min(plain - skip);
+        let run = Run {
+            header,
+            first: piece.first,
+            whole,
+            last,
+            skip,
+            take,
+        };
         piece.first += whole as u64;
         piece.whole -= whole as u64;
         piece.take -= take as u64;
@@ -208,7 +241,11 @@ impl<C: Connector> Opener<C> {
                 return (Err(Failure::tampered(e)), block);
             }
         }
-        if self.pieces.front().is_some_and(|p| p.whole == 0 && p.last.is_none()) {
+        if self
+            .pieces
+            .front()
+            .is_some_and(|p| p.whole == 0 && p.last.is_none())
+        {
             self.pieces.pop_front();
             self.stream = None;
         }
@@ -216,8 +253,13 @@ impl<C: Connector> Opener<C> {
     }
 
     fn start_stream(&mut self, run: &Run, block: &Block) -> Result<(), Failure> {
-        let Some(piece) = self.pieces.front() else { return Ok(()) };
-        let context = StreamContext { object_id: self.object_id, part_number: piece.part };
+        let Some(piece) = self.pieces.front() else {
+            return Ok(());
+        };
+        let context = StreamContext {
+            object_id: self.object_id,
+            part_number: piece.part,
+        };
         let mut header = [0; STREAM_HEADER];
         match (&piece.header, run.header) {
             (Some(known), _) => header = *known,

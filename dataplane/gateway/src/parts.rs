@@ -41,7 +41,9 @@ struct Maps {
 impl PartMaps {
     fn get(&self, at: &Location, etag: &str) -> Option<Rc<PartMap>> {
         let maps = self.0.borrow();
-        let map = maps.by_object.get(&(at.bucket.clone(), at.key.as_ref().to_vec()))?;
+        let map = maps
+            .by_object
+            .get(&(at.bucket.clone(), at.key.as_ref().to_vec()))?;
         (map.etag == etag).then(|| Rc::clone(map))
     }
 
@@ -73,7 +75,9 @@ pub(crate) async fn part_map<C: Connector>(
     let mut look = FIRST_LOOK.min(len);
     let bytes = loop {
         let bytes = read_range(core, store, at, &sealed.info.etag, len - look..len).await?;
-        let tail = bytes.last_chunk().ok_or_else(|| Failure::tampered("the object has no tail"))?;
+        let tail = bytes
+            .last_chunk()
+            .ok_or_else(|| Failure::tampered("the object has no tail"))?;
         let needed = Trailer::sealed_len(tail).map_err(Failure::tampered)?;
         if needed as u64 > len {
             return Err(Failure::tampered("the trailer is longer than the object"));
@@ -87,10 +91,15 @@ pub(crate) async fn part_map<C: Connector>(
     let trailer = Trailer::open(&sealed.dek, object_id, CipherLen(len), &bytes)
         .map_err(|e| Failure::tampered(format_args!("the trailer: {e}")))?;
     if trailer.plain_len().0 != sealed.plain_len {
-        return Err(Failure::tampered("the trailer is of an object of another length"));
+        return Err(Failure::tampered(
+            "the trailer is of an object of another length",
+        ));
     }
-    let map =
-        Rc::new(PartMap { etag: sealed.info.etag.clone(), trailer, headers: RefCell::default() });
+    let map = Rc::new(PartMap {
+        etag: sealed.info.etag.clone(),
+        trailer,
+        headers: RefCell::default(),
+    });
     core.part_maps.put(at, Rc::clone(&map));
     Ok(map)
 }
@@ -115,7 +124,11 @@ async fn read_range<C: Connector>(
     let wait = core.snapshot.load().timeouts.buffer_wait;
     let mut bytes = Vec::with_capacity(n);
     let size = BlockSize::holding(n);
-    let [mut block] = core.pool.lease::<1>(size, wait).await.map_err(|_| Failure::busy())?;
+    let [mut block] = core
+        .pool
+        .lease::<1>(size, wait)
+        .await
+        .map_err(|_| Failure::busy())?;
     while bytes.len() < n {
         let step = (n - bytes.len()).min(block.len());
         let (read, back) = read_exact(&mut body, block, 0, step).await;
@@ -160,7 +173,8 @@ pub(crate) async fn plan<C: Connector>(
         let mut piece = Piece::of(part.number, None, part.len, within);
         if pieces.is_empty() && piece.first > 0 {
             let header_at = part.stream_start..part.stream_start + STREAM_HEADER as u64;
-            piece.header = Some(stream_header(core, store, at, sealed, map, part.number, header_at).await?);
+            piece.header =
+                Some(stream_header(core, store, at, sealed, map, part.number, header_at).await?);
         }
         let cipher = piece.cipher_range();
         let cipher = part.stream_start + cipher.start..part.stream_start + cipher.end;

@@ -20,9 +20,10 @@ use crate::seal::{Source, lease};
 pub(crate) fn headers<C: Connector>(rq: &Request<'_, C>) -> Result<HeaderMap, Failure> {
     let mut headers = system_headers(rq.headers)?;
     for (name, value) in client_metadata(rq.headers)? {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::try_from(format!("x-amz-meta-{name}")), HeaderValue::from_bytes(&value))
-        {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::try_from(format!("x-amz-meta-{name}")),
+            HeaderValue::from_bytes(&value),
+        ) {
             headers.insert(name, value);
         }
     }
@@ -61,8 +62,11 @@ pub(crate) async fn copy_into<C: Connector, S: Source>(
         let Some(other) = spare.take() else {
             return Err(Failure::Cut("one block does not hold the object".into()));
         };
-        let ((written, back), (filled, other)) =
-            join(upload.write(block, Spans::contiguous(0..n)), fill(source, other, &mut left)).await;
+        let ((written, back), (filled, other)) = join(
+            upload.write(block, Spans::contiguous(0..n)),
+            fill(source, other, &mut left),
+        )
+        .await;
         written?;
         n = filled?;
         spare = Some(back);
@@ -78,7 +82,9 @@ async fn fill<S: Source>(
     block: Block,
     left: &mut u64,
 ) -> (Result<usize, Failure>, Block) {
-    let want = usize::try_from(*left).unwrap_or(usize::MAX).min(block.len());
+    let want = usize::try_from(*left)
+        .unwrap_or(usize::MAX)
+        .min(block.len());
     let mut block = block;
     let mut have = 0;
     while have < want {
@@ -102,15 +108,29 @@ pub(crate) async fn head<C: Connector>(
     let info = rq.store.head(at, asked).await?;
     check(asked, &info)?;
     let mut headers = pass_through_headers(&info);
-    let (status, range) = match rq.headers.get(header::RANGE).and_then(|v| Some((ByteRange::parse(v)?, v))) {
+    let (status, range) = match rq
+        .headers
+        .get(header::RANGE)
+        .and_then(|v| Some((ByteRange::parse(v)?, v)))
+    {
         Some((range, value)) => {
-            let range = range.resolve(info.len).map_err(|e| Failure::from(e.to_error(value)))?;
-            set(&mut headers, header::CONTENT_RANGE, &content_range(&range, info.len));
+            let range = range
+                .resolve(info.len)
+                .map_err(|e| Failure::from(e.to_error(value)))?;
+            set(
+                &mut headers,
+                header::CONTENT_RANGE,
+                &content_range(&range, info.len),
+            );
             (StatusCode::PARTIAL_CONTENT, range)
         }
         None => (StatusCode::OK, 0..info.len),
     };
-    Ok(Reply { status, headers, body: ReplyBody::HeadOf(range.end - range.start) })
+    Ok(Reply {
+        status,
+        headers,
+        body: ReplyBody::HeadOf(range.end - range.start),
+    })
 }
 
 /// GetObject.
@@ -126,14 +146,19 @@ pub(crate) async fn get<C: Connector, T: Transport>(
             "Reads by part number are not supported where objects are not encrypted.",
         ));
     }
-    let wanted = rq.headers.get(header::RANGE).and_then(|v| Some((ByteRange::parse(v)?, v)));
+    let wanted = rq
+        .headers
+        .get(header::RANGE)
+        .and_then(|v| Some((ByteRange::parse(v)?, v)));
     let mut conditions = asked.clone();
     let mut range = None;
     if let Some((wanted, value)) = wanted {
         // The length decides what a range means: asked for first, then pinned.
         let info = rq.store.head(at, asked).await?;
         check(asked, &info)?;
-        let found = wanted.resolve(info.len).map_err(|e| Failure::from(e.to_error(value)))?;
+        let found = wanted
+            .resolve(info.len)
+            .map_err(|e| Failure::from(e.to_error(value)))?;
         range = Some((found.start, Some(found.end)));
         conditions = Conditions::if_match(info.etag);
     }
@@ -145,18 +170,35 @@ pub(crate) async fn get<C: Connector, T: Transport>(
     let mut headers = pass_through_headers(&info);
     let (status, end) = match range {
         Some((_, Some(end))) => {
-            set(&mut headers, header::CONTENT_RANGE, &content_range(&(got.start..end), info.len));
+            set(
+                &mut headers,
+                header::CONTENT_RANGE,
+                &content_range(&(got.start..end), info.len),
+            );
             (StatusCode::PARTIAL_CONTENT, end)
         }
         _ => (StatusCode::OK, got.end),
     };
     crate::ops::override_headers(rq, &mut headers)?;
-    set(&mut headers, HeaderName::from_static("x-amz-request-id"), rq.id);
+    set(
+        &mut headers,
+        HeaderName::from_static("x-amz-request-id"),
+        rq.id,
+    );
     let mut left = end.min(got.end) - got.start;
     let (mut block, _) = lease(&rq.core.pool, left, &rq.snapshot.timeouts).await?;
-    rq.core.put_head(client, status, &headers, Framing::Length(left), rq.keep_alive);
+    rq.core.put_head(
+        client,
+        status,
+        &headers,
+        Framing::Length(left),
+        rq.keep_alive,
+    );
     if left == 0 {
-        client.send(&[], rq.snapshot.timeouts.for_bytes(0)).await.map_err(gone)?;
+        client
+            .send(&[], rq.snapshot.timeouts.for_bytes(0))
+            .await
+            .map_err(gone)?;
     }
     while left > 0 {
         let room = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
@@ -168,7 +210,9 @@ pub(crate) async fn get<C: Connector, T: Transport>(
             Err(e) => return Err(Failure::Cut(e.to_string())),
         };
         let within = rq.snapshot.timeouts.for_bytes(n);
-        let (sent, back) = client.send_block(block, Spans::contiguous(0..n), within).await;
+        let (sent, back) = client
+            .send_block(block, Spans::contiguous(0..n), within)
+            .await;
         block = back;
         sent.map_err(gone)?;
         left -= n as u64;
@@ -184,8 +228,6 @@ fn check(asked: &Conditions, info: &sealgate_backend::types::ObjectInfo) -> Resu
     match asked.check_read(&info.etag, info.last_modified / 1000) {
         Verdict::Proceed => Ok(()),
         Verdict::PreconditionFailed => Err(asked.failed_read().into()),
-        Verdict::NotModified => {
-            Err(Failure::NotModified(Box::new(pass_through_headers(info))))
-        }
+        Verdict::NotModified => Err(Failure::NotModified(Box::new(pass_through_headers(info)))),
     }
 }

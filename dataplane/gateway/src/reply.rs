@@ -23,7 +23,11 @@ pub(crate) enum ReplyBody {
 
 impl Reply {
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: ReplyBody::Bytes(Vec::new()) }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: ReplyBody::Bytes(Vec::new()),
+        }
     }
 
     pub(crate) fn ok() -> Self {
@@ -32,13 +36,20 @@ impl Reply {
 
     pub(crate) fn xml(document: Vec<u8>) -> Self {
         let mut reply = Self::ok();
-        reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        reply.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/xml"),
+        );
         reply.body = ReplyBody::Bytes(document);
         reply
     }
 
     pub(crate) fn sent(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: ReplyBody::Sent }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: ReplyBody::Sent,
+        }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
@@ -63,8 +74,15 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 
 /// S3's own way to say that an ETag is no MD5: the object is under a KMS key (FORMAT, S3-TRAPS 8).
 pub(crate) fn set_encryption(headers: &mut HeaderMap, key_name: &str) {
-    headers.insert("x-amz-server-side-encryption", HeaderValue::from_static("aws:kms"));
-    set(headers, HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id"), key_name);
+    headers.insert(
+        "x-amz-server-side-encryption",
+        HeaderValue::from_static("aws:kms"),
+    );
+    set(
+        headers,
+        HeaderName::from_static("x-amz-server-side-encryption-aws-kms-key-id"),
+        key_name,
+    );
 }
 
 /// `"etag"`.

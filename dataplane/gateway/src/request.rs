@@ -42,14 +42,23 @@ impl<C: Connector> Request<'_, C> {
 
     /// The object that the request names.
     pub(crate) fn location(&self) -> Result<Location, S3Error> {
-        let key = self.routed.key.clone().ok_or_else(|| S3Error::new(ErrorCode::NoSuchKey))?;
+        let key = self
+            .routed
+            .key
+            .clone()
+            .ok_or_else(|| S3Error::new(ErrorCode::NoSuchKey))?;
         check_reserved(&key)?;
-        Ok(Location { bucket: self.bucket()?.to_owned(), key })
+        Ok(Location {
+            bucket: self.bucket()?.to_owned(),
+            key,
+        })
     }
 
     /// How the object at `at` is kept.
     pub(crate) fn rule_for(&self, at: &Location) -> Result<&BucketRule, Failure> {
-        self.snapshot.rule(&at.bucket, at.key.as_ref()).ok_or_else(no_rule)
+        self.snapshot
+            .rule(&at.bucket, at.key.as_ref())
+            .ok_or_else(no_rule)
     }
 
     /// Refuses what the client's credential does not allow.
@@ -68,7 +77,10 @@ impl<C: Connector> Request<'_, C> {
     /// The value of a query parameter that must be there.
     pub(crate) fn query(&self, name: &'static str) -> Result<&str, S3Error> {
         self.routed.query.get(name).ok_or_else(|| {
-            S3Error::with_message(ErrorCode::InvalidArgument, format!("The parameter {name} is missing."))
+            S3Error::with_message(
+                ErrorCode::InvalidArgument,
+                format!("The parameter {name} is missing."),
+            )
         })
     }
 }

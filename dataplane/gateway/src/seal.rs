@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sealgate_backend::types::Stored;
 use sealgate_backend::Upload;
+use sealgate_backend::types::Stored;
 use sealgate_envelope::{CHUNK, SLOT, STREAM_HEADER, StreamSealer, TAG, TrailerWriter};
 use sealgate_s3::checksum::Known;
 use sealgate_uring::{Block, BlockSize, Connector, Pool, Spans, Transport, join};
@@ -41,8 +41,15 @@ impl<'c, T: Transport> FromClient<'c, T> {
         body: &'c mut Body,
         timeouts: ClientTimeouts,
     ) -> Self {
-        client.conn.watch().minimum_rate(timeouts.minimum_rate, RATE_WINDOW);
-        Self { client, body, timeouts }
+        client
+            .conn
+            .watch()
+            .minimum_rate(timeouts.minimum_rate, RATE_WINDOW);
+        Self {
+            client,
+            body,
+            timeouts,
+        }
     }
 }
 
@@ -92,10 +99,16 @@ pub(crate) async fn lease_blocks(
 ) -> Result<(Block, Option<Block>), Failure> {
     let (size, wait) = (block_size(len), timeouts.buffer_wait);
     if whole && len <= slots_bytes(size) {
-        let [only] = pool.lease::<1>(size, wait).await.map_err(|_| Failure::busy())?;
+        let [only] = pool
+            .lease::<1>(size, wait)
+            .await
+            .map_err(|_| Failure::busy())?;
         Ok((only, None))
     } else {
-        let [a, b] = pool.lease::<2>(size, wait).await.map_err(|_| Failure::busy())?;
+        let [a, b] = pool
+            .lease::<2>(size, wait)
+            .await
+            .map_err(|_| Failure::busy())?;
         Ok((a, Some(b)))
     }
 }
@@ -169,7 +182,11 @@ async fn fill<S: Source>(
 ///
 /// The last bytes are held back until the source has verified what the client declared of the body; on any error
 /// the upload is dropped and nothing becomes visible.
-pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(&Known) -> Result<TrailerWriter, Failure>>(
+pub(crate) async fn seal_into<
+    S: Source,
+    C: Connector,
+    F: FnOnce(&Known) -> Result<TrailerWriter, Failure>,
+>(
     source: &mut S,
     mut upload: Upload<C>,
     (mut sealer, header): (StreamSealer, [u8; STREAM_HEADER]),
@@ -182,7 +199,12 @@ pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(&Known) -> Resu
     let mut next_run = |base: usize| {
         let want = usize::try_from(left).unwrap_or(usize::MAX).min(capacity);
         left -= want as u64;
-        Run { base, want, have: 0, sealed: 0 }
+        Run {
+            base,
+            want,
+            have: 0,
+            sealed: 0,
+        }
     };
     let mut block = first;
     block[..STREAM_HEADER].copy_from_slice(&header);
@@ -192,7 +214,9 @@ pub(crate) async fn seal_into<S: Source, C: Connector, F: FnOnce(&Known) -> Resu
     block = back;
     filled?;
     while done < len {
-        let Some(other) = spare.take() else { unreachable!("two blocks are leased for more than one run") };
+        let Some(other) = spare.take() else {
+            unreachable!("two blocks are leased for more than one run")
+        };
         let mut next = next_run(0);
         done += next.want as u64;
         let ((written, back), (filled, other)) = join(

@@ -43,9 +43,22 @@ async fn run_with<C: Connector, T: Transport>(
         Either::Right(_) => {}
     }
     let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-    set(&mut headers, HeaderName::from_static("x-amz-request-id"), rq.id);
-    rq.core.put_head(client, StatusCode::OK, &headers, Framing::Chunked, rq.keep_alive);
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/xml"),
+    );
+    set(
+        &mut headers,
+        HeaderName::from_static("x-amz-request-id"),
+        rq.id,
+    );
+    rq.core.put_head(
+        client,
+        StatusCode::OK,
+        &headers,
+        Framing::Chunked,
+        rq.keep_alive,
+    );
     send(client, rq, DECLARATION, false).await?;
     let outcome = loop {
         match select(operation.as_mut(), pin!(sleep(patience))).await {
@@ -54,7 +67,10 @@ async fn run_with<C: Connector, T: Transport>(
         }
     };
     let document = match outcome {
-        Ok(Reply { body: ReplyBody::Bytes(document), .. }) => document,
+        Ok(Reply {
+            body: ReplyBody::Bytes(document),
+            ..
+        }) => document,
         Ok(_) => Vec::new(),
         Err(Failure::Answer { error, log, .. }) => {
             tracing::warn!(request_id = rq.id, trouble = log, error = %error, "failed after 200 OK was sent");
@@ -85,5 +101,8 @@ async fn send<C: Connector, T: Transport>(
         chunk.extend_from_slice(LAST_CHUNK);
     }
     let within = rq.snapshot.timeouts.for_bytes(chunk.len());
-    client.send(&chunk, within).await.map_err(|e| Failure::Cut(format!("client: {e}")))
+    client
+        .send(&chunk, within)
+        .await
+        .map_err(|e| Failure::Cut(format!("client: {e}")))
 }

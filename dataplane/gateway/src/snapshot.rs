@@ -164,7 +164,10 @@ impl Credential {
     #[must_use]
     pub fn may_list_buckets(&self) -> bool {
         self.allow.iter().any(|grant| {
-            grant.actions.iter().any(|action| action.covers(&Operation::ListBuckets))
+            grant
+                .actions
+                .iter()
+                .any(|action| action.covers(&Operation::ListBuckets))
         })
     }
 }
@@ -208,8 +211,12 @@ fn class_of(operation: &Operation) -> Option<Action> {
 #[must_use]
 pub fn matches_glob(pattern: &str, name: &str) -> bool {
     let mut pieces = pattern.split('*');
-    let Some(first) = pieces.next() else { return name.is_empty() };
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(first) = pieces.next() else {
+        return name.is_empty();
+    };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
     let mut pieces = pieces.peekable();
     if pieces.peek().is_none() {
         return rest.is_empty();
@@ -218,7 +225,9 @@ pub fn matches_glob(pattern: &str, name: &str) -> bool {
         if pieces.peek().is_none() {
             return rest.len() >= piece.len() && rest.ends_with(piece);
         }
-        let Some(at) = rest.find(piece) else { return false };
+        let Some(at) = rest.find(piece) else {
+            return false;
+        };
         rest = &rest[at + piece.len()..];
     }
     true

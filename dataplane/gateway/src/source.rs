@@ -21,12 +21,18 @@ pub(crate) struct FromSealed<'s, C: Connector> {
 impl<C: Connector> Source for FromSealed<'_, C> {
     async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
         let Some(mut opened) = self.block.take() else {
-            return (Err(Failure::Cut("the block of a copy was lost".into())), block);
+            return (
+                Err(Failure::Cut("the block of a copy was lost".into())),
+                block,
+            );
         };
         while self.ready.is_empty() {
             if self.opening.is_done() {
                 self.block = Some(opened);
-                return (Err(Failure::tampered("the object holds less than it says")), block);
+                return (
+                    Err(Failure::tampered("the object holds less than it says")),
+                    block,
+                );
             }
             let (next, back) = self.opening.next(opened).await;
             opened = back;
@@ -71,7 +77,10 @@ impl<C: Connector> Source for FromStore<C> {
     async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
         let (got, block) = self.body.read(block, spans).await;
         match got {
-            Ok(0) => (Err(Failure::Cut("the store's body ends too early".into())), block),
+            Ok(0) => (
+                Err(Failure::Cut("the store's body ends too early".into())),
+                block,
+            ),
             Ok(n) => (Ok(n), block),
             Err(e) => (Err(e.into()), block),
         }

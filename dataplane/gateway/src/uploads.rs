@@ -83,13 +83,12 @@ fn staging_prefix(backend_id: &str) -> String {
 }
 
 /// Where part `number` of an upload is staged.
-pub(crate) fn staged_at(
-    at: &Location,
-    backend_id: &str,
-    number: u16,
-) -> Result<Location, Failure> {
+pub(crate) fn staged_at(at: &Location, backend_id: &str, number: u16) -> Result<Location, Failure> {
     let key = format!("{}{number:05}", staging_prefix(backend_id));
-    Ok(Location { bucket: at.bucket.clone(), key: RawKey::new(Bytes::from(key))? })
+    Ok(Location {
+        bucket: at.bucket.clone(),
+        key: RawKey::new(Bytes::from(key))?,
+    })
 }
 
 /// The staged parts of an upload, in rising order: few, since only last parts are staged.
@@ -100,12 +99,18 @@ pub(crate) async fn staged_parts<C: Connector>(
 ) -> Result<Vec<PartInfo>, Failure> {
     let prefix = staging_prefix(backend_id);
     let mut parts = Vec::new();
-    let mut request =
-        ListRequest { prefix: prefix.clone().into(), max_keys: MAX_PAGE, ..ListRequest::default() };
+    let mut request = ListRequest {
+        prefix: prefix.clone().into(),
+        max_keys: MAX_PAGE,
+        ..ListRequest::default()
+    };
     loop {
         let page = rq.store.list(&at.bucket, &request).await?;
         for object in page.objects {
-            let number = object.key.get(prefix.len()..).and_then(|n| std::str::from_utf8(n).ok());
+            let number = object
+                .key
+                .get(prefix.len()..)
+                .and_then(|n| std::str::from_utf8(n).ok());
             if let Some(number) = number.and_then(|n| n.parse().ok()) {
                 parts.push(PartInfo {
                     number,
@@ -130,7 +135,9 @@ pub(crate) async fn remove_staged<C: Connector>(
     staged: &[PartInfo],
 ) {
     for part in staged {
-        let Ok(place) = staged_at(at, backend_id, part.number) else { continue };
+        let Ok(place) = staged_at(at, backend_id, part.number) else {
+            continue;
+        };
         if let Err(e) = rq.store.delete(&place, &Default::default()).await {
             tracing::warn!(error = %e, bucket = %at.bucket, "a staged part was left behind");
         }

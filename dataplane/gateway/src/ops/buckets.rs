@@ -17,7 +17,10 @@ use crate::request::Request;
 const MAX_DOCUMENT: usize = 64 << 10;
 
 pub(crate) fn owner() -> Owner {
-    Owner { id: "sealgate".into(), display_name: "sealgate".into() }
+    Owner {
+        id: "sealgate".into(),
+        display_name: "sealgate".into(),
+    }
 }
 
 /// ListBuckets.
@@ -28,8 +31,15 @@ pub(crate) async fn list<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fai
         owner: owner(),
         buckets: buckets
             .into_iter()
-            .filter(|b| rq.credential.is_some_and(|c| c.allows_any(operation, &b.name)))
-            .map(|b| BucketEntry { name: b.name, created: b.created, region: None })
+            .filter(|b| {
+                rq.credential
+                    .is_some_and(|c| c.allows_any(operation, &b.name))
+            })
+            .map(|b| BucketEntry {
+                name: b.name,
+                created: b.created,
+                region: None,
+            })
             .collect(),
         continuation_token: None,
         prefix: None,
@@ -62,7 +72,9 @@ pub(crate) async fn create<C: Connector, T: Transport>(
             headers.append(name.clone(), value.clone());
         }
     }
-    rq.store.create_bucket(bucket.as_str(), &headers, &document).await?;
+    rq.store
+        .create_bucket(bucket.as_str(), &headers, &document)
+        .await?;
     Ok(Reply::ok().with(http::header::LOCATION, &format!("/{}", bucket.as_str())))
 }
 

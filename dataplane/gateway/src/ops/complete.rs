@@ -62,15 +62,24 @@ pub(crate) async fn run<C: Connector>(
         let parts: Vec<CompletedPart> = list
             .parts
             .iter()
-            .map(|p| CompletedPart { number: p.number, etag: p.etag.clone() })
+            .map(|p| CompletedPart {
+                number: p.number,
+                etag: p.etag.clone(),
+            })
             .collect();
-        rq.store.complete_upload(&at, rq.query("uploadId")?, &parts, &conditions).await?
+        rq.store
+            .complete_upload(&at, rq.query("uploadId")?, &parts, &conditions)
+            .await?
     };
     let result = CompleteMultipartUploadResult {
         location: format!("/{}/{}", at.bucket, at.key.encoded()),
         bucket: at.bucket.clone(),
         key: at.key.as_bytes().clone(),
-        etag: if rule.encrypt { client_etag(&stored.etag) } else { stored.etag },
+        etag: if rule.encrypt {
+            client_etag(&stored.etag)
+        } else {
+            stored.etag
+        },
         checksum: None,
     };
     let mut reply = Reply::xml(result.to_xml()).with_all(&stored.headers);
@@ -98,16 +107,28 @@ async fn complete<C: Connector>(
         chosen.iter().map(|part| (part.number, part.plain_len)),
         Checksums::none(),
     )
-    .map_err(|e| Failure::new(ErrorCode::InvalidRequest, format!("The parts make no object: {e}.")))?;
+    .map_err(|e| {
+        Failure::new(
+            ErrorCode::InvalidRequest,
+            format!("The parts make no object: {e}."),
+        )
+    })?;
     let object_id = &upload.envelope.fields.object_id;
     let writer = trailer.seal(&upload.dek, object_id, rq.core.random.bytes());
     let mut parts: Vec<CompletedPart> = chosen
         .iter()
         .filter(|part| !part.staged)
-        .map(|part| CompletedPart { number: part.number, etag: part.stored.etag.clone() })
+        .map(|part| CompletedPart {
+            number: part.number,
+            etag: part.stored.etag.clone(),
+        })
         .collect();
     parts.push(put_end(rq, at, upload, &chosen, writer).await?);
-    let stored = match rq.store.complete_upload(at, &upload.backend_id, &parts, conditions).await {
+    let stored = match rq
+        .store
+        .complete_upload(at, &upload.backend_id, &parts, conditions)
+        .await
+    {
         Ok(stored) => stored,
         Err(e) => return completed_before(rq, at, upload, e).await,
     };
@@ -147,7 +168,10 @@ fn choose(
     for (i, asked) in list.parts.iter().enumerate() {
         let etag = store_etag(&asked.etag);
         let matching = |parts: &HashMap<u16, PartInfo>| {
-            parts.get(&asked.number).filter(|part| part.etag == etag).cloned()
+            parts
+                .get(&asked.number)
+                .filter(|part| part.etag == etag)
+                .cloned()
         };
         let (stored, is_staged) = match (matching(&staged), matching(&uploaded)) {
             (Some(part), _) => (part, true),
@@ -159,15 +183,21 @@ fn choose(
                     .into());
             }
         };
-        let plain_len = stream_plain_len(stored.len)
-            .ok_or_else(|| Failure::tampered(format_args!("part {} has no possible length", asked.number)))?;
+        let plain_len = stream_plain_len(stored.len).ok_or_else(|| {
+            Failure::tampered(format_args!("part {} has no possible length", asked.number))
+        })?;
         if i < last && plain_len < MINIMUM_PART {
             return Err(S3Error::new(ErrorCode::EntityTooSmall)
                 .detail("PartNumber", asked.number.to_string())
                 .detail("MinSizeAllowed", MINIMUM_PART.to_string())
                 .into());
         }
-        chosen.push(Chosen { number: asked.number, plain_len, stored, staged: is_staged });
+        chosen.push(Chosen {
+            number: asked.number,
+            plain_len,
+            stored,
+            staged: is_staged,
+        });
     }
     Ok(chosen)
 }
@@ -177,7 +207,9 @@ fn check_declared_size<C: Connector>(
     rq: &Request<'_, C>,
     chosen: &[Chosen],
 ) -> Result<(), Failure> {
-    let Some(declared) = rq.headers.get("x-amz-mp-object-size") else { return Ok(()) };
+    let Some(declared) = rq.headers.get("x-amz-mp-object-size") else {
+        return Ok(());
+    };
     let total: u64 = chosen.iter().map(|part| part.plain_len).sum();
     if declared.to_str().ok().and_then(|d| d.parse().ok()) == Some(total) {
         return Ok(());
@@ -196,13 +228,23 @@ async fn put_end<C: Connector>(
     chosen: &[Chosen],
     mut trailer: TrailerWriter,
 ) -> Result<CompletedPart, Failure> {
-    let Some(last) = chosen.last() else { return Err(S3Error::new(ErrorCode::MalformedXML).into()) };
-    let (number, staged_len) =
-        if last.staged { (last.number, last.stored.len) } else { (last.number + 1, 0) };
+    let Some(last) = chosen.last() else {
+        return Err(S3Error::new(ErrorCode::MalformedXML).into());
+    };
+    let (number, staged_len) = if last.staged {
+        (last.number, last.stored.len)
+    } else {
+        (last.number + 1, 0)
+    };
     let len = staged_len + trailer.remaining();
     let size = BlockSize::holding(usize::try_from(len).unwrap_or(usize::MAX));
     let wait = rq.snapshot.timeouts.buffer_wait;
-    let [mut block] = rq.core.pool.lease::<1>(size, wait).await.map_err(|_| Failure::busy())?;
+    let [mut block] = rq
+        .core
+        .pool
+        .lease::<1>(size, wait)
+        .await
+        .map_err(|_| Failure::busy())?;
     let mut source = None;
     if last.staged {
         let place = uploads::staged_at(at, &upload.backend_id, last.number)?;
@@ -212,13 +254,18 @@ async fn put_end<C: Connector>(
         };
         source = Some(rq.store.get(&place, &request).await?.2);
     }
-    let mut to_store = rq.store.put_part(at, &upload.backend_id, number, len).await?;
+    let mut to_store = rq
+        .store
+        .put_part(at, &upload.backend_id, number, len)
+        .await?;
     let mut staged_left = staged_len;
     loop {
         let mut have = 0;
         while have < block.len() && staged_left > 0 {
             let Some(body) = source.as_mut() else { break };
-            let room = usize::try_from(staged_left).unwrap_or(usize::MAX).min(block.len() - have);
+            let room = usize::try_from(staged_left)
+                .unwrap_or(usize::MAX)
+                .min(block.len() - have);
             let (got, back) = body.read(block, Spans::contiguous(have..have + room)).await;
             block = back;
             match got? {
@@ -232,7 +279,10 @@ async fn put_end<C: Connector>(
         have += trailer.fill(&mut block[have..]);
         if staged_left == 0 && trailer.remaining() == 0 {
             let (stored, _) = to_store.finish(block, Spans::contiguous(0..have)).await;
-            return Ok(CompletedPart { number, etag: stored?.etag });
+            return Ok(CompletedPart {
+                number,
+                etag: stored?.etag,
+            });
         }
         let (written, back) = to_store.write(block, Spans::contiguous(0..have)).await;
         block = back;
@@ -261,7 +311,10 @@ async fn completed_before<C: Connector>(
         && let Ok(envelope) = Envelope::decode(envelope.as_bytes())
         && envelope.fields.object_id == upload.envelope.fields.object_id
     {
-        return Ok(Stored { etag: info.etag, headers: http::HeaderMap::new() });
+        return Ok(Stored {
+            etag: info.etag,
+            headers: http::HeaderMap::new(),
+        });
     }
     Err(error.into())
 }

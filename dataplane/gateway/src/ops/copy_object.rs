@@ -13,8 +13,8 @@ use sealgate_uring::Connector;
 
 use crate::failure::Failure;
 use crate::object::{
-    Sealed, check_directory_headers, client_etag, client_metadata, envelope_location,
-    put_envelope, put_metadata, store_conditions, system_headers, unseal,
+    Sealed, check_directory_headers, client_etag, client_metadata, envelope_location, put_envelope,
+    put_metadata, store_conditions, system_headers, unseal,
 };
 use crate::ops::put_object::{NewObject, put_sealed};
 use crate::ops::upload_part_copy::{Range, open_source};
@@ -57,11 +57,18 @@ pub(crate) async fn find_source<'r, C: Connector>(
         ));
     }
     check_reserved(&source.key)?;
-    let at = Location { bucket: source.bucket.as_str().to_owned(), key: source.key };
+    let at = Location {
+        bucket: source.bucket.as_str().to_owned(),
+        key: source.key,
+    };
     rq.allow(&Operation::GetObject, &at.bucket, at.key.as_ref())?;
     let rule = rq.rule_for(&at)?;
     let info = rq.store.head(&at, &Conditions::default()).await?;
-    let etag = if rule.encrypt { client_etag(&info.etag) } else { info.etag.clone() };
+    let etag = if rule.encrypt {
+        client_etag(&info.etag)
+    } else {
+        info.etag.clone()
+    };
     Conditions::from_copy_source_headers(rq.headers)?
         .check_copy_source(&etag, info.last_modified / 1000)?;
     Ok(Found { at, rule, info })
@@ -85,17 +92,32 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let mut headers = new_headers(rq, &found.info, replace)?;
     if directive(rq.headers, "x-amz-tagging-directive")? {
-        headers.insert("x-amz-tagging-directive", HeaderValue::from_static("REPLACE"));
+        headers.insert(
+            "x-amz-tagging-directive",
+            HeaderValue::from_static("REPLACE"),
+        );
     }
     match (found.rule.encrypt, rule.encrypt) {
         (true, true) => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
         (false, false) => {
-            let metadata = if replace { client_metadata(rq.headers)? } else { plain_metadata(&found.info) };
+            let metadata = if replace {
+                client_metadata(rq.headers)?
+            } else {
+                plain_metadata(&found.info)
+            };
             put_plain(&metadata, &mut headers);
             let source_conditions = Conditions::if_match(found.info.etag);
-            let request = CopyRequest { source: found.at, source_conditions, conditions, headers };
+            let request = CopyRequest {
+                source: found.at,
+                source_conditions,
+                conditions,
+                headers,
+            };
             let copied = rq.store.copy(&request, &to).await?;
-            let result = CopyResult { etag: copied.etag, last_modified: copied.last_modified };
+            let result = CopyResult {
+                etag: copied.etag,
+                last_modified: copied.last_modified,
+            };
             Ok(Reply::xml(result.to_object_xml()).with_all(&copied.headers))
         }
         _ => transcode(rq, found, &to, rule, replace, headers, conditions).await,
@@ -151,7 +173,10 @@ async fn rewrap<C: Connector>(
             "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
         ));
     }
-    let epoch = core.keyring.for_writing(&rule.key, sealed.plain_len).await?;
+    let epoch = core
+        .keyring
+        .for_writing(&rule.key, sealed.plain_len)
+        .await?;
     let kek = WrappedKek {
         name: epoch.key_name.clone(),
         version: epoch.key_version.clone(),
@@ -159,11 +184,34 @@ async fn rewrap<C: Connector>(
     };
     let envelope = sealed
         .envelope
-        .rewrap(&sealed.dek, &epoch.kek, kek, rule.binding, core.random.bytes(), &envelope_location(to))
-        .map_err(|e| Failure::new(ErrorCode::InternalError, format!("The envelope cannot be stored: {e}.")))?;
-    let metadata = if replace { client_metadata(rq.headers)? } else { sealed.metadata()? };
+        .rewrap(
+            &sealed.dek,
+            &epoch.kek,
+            kek,
+            rule.binding,
+            core.random.bytes(),
+            &envelope_location(to),
+        )
+        .map_err(|e| {
+            Failure::new(
+                ErrorCode::InternalError,
+                format!("The envelope cannot be stored: {e}."),
+            )
+        })?;
+    let metadata = if replace {
+        client_metadata(rq.headers)?
+    } else {
+        sealed.metadata()?
+    };
     let object_id = envelope.fields.object_id;
-    put_metadata(core, rule.seal_metadata, &metadata, &sealed.dek, object_id, &mut headers)?;
+    put_metadata(
+        core,
+        rule.seal_metadata,
+        &metadata,
+        &sealed.dek,
+        object_id,
+        &mut headers,
+    )?;
     put_envelope(&envelope, &mut headers)?;
     let request = CopyRequest {
         source: found.at,
@@ -172,8 +220,10 @@ async fn rewrap<C: Connector>(
         headers,
     };
     let copied = rq.store.copy(&request, to).await?;
-    let result =
-        CopyResult { etag: client_etag(&copied.etag), last_modified: copied.last_modified };
+    let result = CopyResult {
+        etag: client_etag(&copied.etag),
+        last_modified: copied.last_modified,
+    };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
     set_encryption(&mut reply.headers, &rule.key);
     Ok(reply)
@@ -198,7 +248,11 @@ async fn transcode<C: Connector>(
     } else {
         (source_info.len, plain_metadata(&source_info))
     };
-    let metadata = if replace { client_metadata(rq.headers)? } else { metadata };
+    let metadata = if replace {
+        client_metadata(rq.headers)?
+    } else {
+        metadata
+    };
     let stored = if let Some(sealed) = &sealed {
         put_plain(&metadata, &mut headers);
         let mut source = open_source(rq, &found.at, sealed, Range::Everything).await?;
@@ -211,12 +265,26 @@ async fn transcode<C: Connector>(
         };
         let (_, _, body) = rq.store.get(&found.at, &request).await?;
         let mut source = crate::source::FromStore { body };
-        let new = NewObject { rule, at: to, headers, metadata, len, conditions };
+        let new = NewObject {
+            rule,
+            at: to,
+            headers,
+            metadata,
+            len,
+            conditions,
+        };
         put_sealed(rq, new, &mut source).await?.0
     };
     let info = rq.store.head(to, &Conditions::default()).await?;
-    let etag = if rule.encrypt { client_etag(&stored.etag) } else { stored.etag };
-    let result = CopyResult { etag, last_modified: info.last_modified };
+    let etag = if rule.encrypt {
+        client_etag(&stored.etag)
+    } else {
+        stored.etag
+    };
+    let result = CopyResult {
+        etag,
+        last_modified: info.last_modified,
+    };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&stored.headers);
     if rule.encrypt {
         set_encryption(&mut reply.headers, &rule.key);

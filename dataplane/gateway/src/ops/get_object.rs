@@ -50,18 +50,20 @@ impl Wanted {
             }
             return Ok(Self::Part(part));
         }
-        Ok(match range.and_then(|value| Some((ByteRange::parse(value)?, value.clone()))) {
-            Some((range, value)) => Self::Range(range, value),
-            None => Self::Everything,
-        })
+        Ok(
+            match range.and_then(|value| Some((ByteRange::parse(value)?, value.clone()))) {
+                Some((range, value)) => Self::Range(range, value),
+                None => Self::Everything,
+            },
+        )
     }
 
     /// The bytes, of an object that holds `len`.
     fn resolve(&self, len: u64) -> Result<Range<u64>, Failure> {
         match self {
-            Self::Range(range, value) => {
-                range.resolve(len).map_err(|e| Failure::from(e.to_error(value)))
-            }
+            Self::Range(range, value) => range
+                .resolve(len)
+                .map_err(|e| Failure::from(e.to_error(value))),
             _ => Ok(0..len),
         }
     }
@@ -130,7 +132,10 @@ async fn begin<C: Connector>(
         let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
         return Ok((unseal(rq.core, at, info).await?, None));
     };
-    let request = GetRequest { range, conditions: conditions.clone() };
+    let request = GetRequest {
+        range,
+        conditions: conditions.clone(),
+    };
     match rq.store.get(at, &request).await {
         Ok((info, got, body)) => {
             let sealed = unseal(rq.core, at, info).await?;
@@ -159,16 +164,29 @@ pub(crate) struct Answer {
 impl Answer {
     /// Bytes `range` of an object whose layout nobody has looked at yet.
     pub(crate) fn of(range: Range<u64>) -> Self {
-        Self { status: StatusCode::OK, range, map: None, parts_count: None }
+        Self {
+            status: StatusCode::OK,
+            range,
+            map: None,
+            parts_count: None,
+        }
     }
 
     /// Range headers of the answer.
     pub(crate) fn describe(&self, headers: &mut HeaderMap, len: u64) {
         if self.status == StatusCode::PARTIAL_CONTENT {
-            set(headers, header::CONTENT_RANGE, &content_range(&self.range, len));
+            set(
+                headers,
+                header::CONTENT_RANGE,
+                &content_range(&self.range, len),
+            );
         }
         if let Some(count) = self.parts_count {
-            set(headers, HeaderName::from_static("x-amz-mp-parts-count"), &count.to_string());
+            set(
+                headers,
+                HeaderName::from_static("x-amz-mp-parts-count"),
+                &count.to_string(),
+            );
         }
     }
 
@@ -185,8 +203,12 @@ pub(crate) async fn locate<C: Connector>(
     wanted: &Wanted,
 ) -> Result<Answer, Failure> {
     let multipart = sealed.envelope.fields.layout == Layout::Multipart;
-    let mut answer =
-        Answer { status: StatusCode::OK, range: 0..sealed.plain_len, map: None, parts_count: None };
+    let mut answer = Answer {
+        status: StatusCode::OK,
+        range: 0..sealed.plain_len,
+        map: None,
+        parts_count: None,
+    };
     match wanted {
         Wanted::Everything => {}
         Wanted::Range(..) => {
@@ -245,7 +267,11 @@ async fn stream<C: Connector, T: Transport>(
     let mut spans = next?;
     // From here on the answer is a success; whatever goes wrong cuts the connection short.
     let mut headers = headers;
-    set(&mut headers, HeaderName::from_static("x-amz-request-id"), rq.id);
+    set(
+        &mut headers,
+        HeaderName::from_static("x-amz-request-id"),
+        rq.id,
+    );
     let framing = Framing::Length(answer.len());
     let mut head_sent = false;
     loop {
@@ -256,11 +282,16 @@ async fn stream<C: Connector, T: Transport>(
             let (verified, back) = opening.verify(&sealed, block, &mut spare, used).await;
             block = back;
             if let Err(failure) = verified {
-                return Err(if head_sent { Failure::Cut(failure.describe()) } else { failure });
+                return Err(if head_sent {
+                    Failure::Cut(failure.describe())
+                } else {
+                    failure
+                });
             }
         }
         if !head_sent {
-            rq.core.put_head(client, answer.status, &headers, framing, rq.keep_alive);
+            rq.core
+                .put_head(client, answer.status, &headers, framing, rq.keep_alive);
             head_sent = true;
         }
         left -= spans.len() as u64;
@@ -339,7 +370,9 @@ pub(crate) async fn open<C: Connector>(
                 BackendError::Answer(e)
                     if matches!(
                         e.code,
-                        ErrorCode::PreconditionFailed | ErrorCode::NoSuchKey | ErrorCode::InvalidRange
+                        ErrorCode::PreconditionFailed
+                            | ErrorCode::NoSuchKey
+                            | ErrorCode::InvalidRange
                     ) =>
                 {
                     Failure::replaced()
@@ -353,12 +386,18 @@ pub(crate) async fn open<C: Connector>(
         }
     };
     if got.end < stored.end {
-        return Err(Failure::tampered("the store's answer is shorter than the object"));
+        return Err(Failure::tampered(
+            "the store's answer is shorter than the object",
+        ));
     }
     let pass = stored.start - got.start;
     let dek = std::rc::Rc::clone(&sealed.dek);
     let id = sealed.envelope.fields.object_id;
-    Ok(Opening { opener: Opener::new(body, dek, id, pieces, pass), map, whole })
+    Ok(Opening {
+        opener: Opener::new(body, dek, id, pieces, pass),
+        map,
+        whole,
+    })
 }
 
 impl<C: Connector> Opening<C> {
@@ -435,7 +474,9 @@ async fn read_trailer<C: Connector>(
     let mut block = block;
     while verifier.remaining() > 0 {
         let room = block.len() - at;
-        let n = usize::try_from(verifier.remaining()).unwrap_or(usize::MAX).min(room);
+        let n = usize::try_from(verifier.remaining())
+            .unwrap_or(usize::MAX)
+            .min(room);
         let (got, back) = body.read(block, Spans::contiguous(at..at + n)).await;
         block = back;
         let pushed = match got {

@@ -17,12 +17,20 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     if !rule.encrypt {
         return pass::head(rq, &at, &asked).await;
     }
-    let info = rq.store.head(&at, &store_conditions(&asked, rule)).await.map_err(read_failure)?;
+    let info = rq
+        .store
+        .head(&at, &store_conditions(&asked, rule))
+        .await
+        .map_err(read_failure)?;
     let sealed = unseal(rq.core, &at, info).await?;
     get_object::check(&asked, &sealed.info)?;
     let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;
     let mut headers = sealed.client_headers()?;
     answer.describe(&mut headers, sealed.plain_len);
     get_object::override_headers(rq, &mut headers)?;
-    Ok(Reply { status: answer.status, headers, body: ReplyBody::HeadOf(answer.len()) })
+    Ok(Reply {
+        status: answer.status,
+        headers,
+        body: ReplyBody::HeadOf(answer.len()),
+    })
 }

@@ -32,7 +32,10 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let text = |name| Bytes::copy_from_slice(query.get(name).unwrap_or("").as_bytes());
     let (prefix, delimiter) = (text("prefix"), text("delimiter"));
     let start_after = text(if v2 { "start-after" } else { "marker" });
-    let token = query.get("continuation-token").filter(|_| v2).map(str::to_owned);
+    let token = query
+        .get("continuation-token")
+        .filter(|_| v2)
+        .map(str::to_owned);
     let mut request = ListRequest {
         prefix: prefix.clone(),
         delimiter: delimiter.clone(),
@@ -65,7 +68,10 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             key_count: count,
         }
     } else {
-        Paging::V1 { marker: start_after, next_marker: last.filter(|_| truncated) }
+        Paging::V1 {
+            marker: start_after,
+            next_marker: last.filter(|_| truncated),
+        }
     };
     let result = ListObjectsResult {
         name: bucket.to_owned(),
@@ -147,7 +153,10 @@ async fn contents<C: Connector>(
             .is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
     });
     if !verify {
-        return Ok(objects.into_iter().map(|object| computed(rq, bucket, object)).collect());
+        return Ok(objects
+            .into_iter()
+            .map(|object| computed(rq, bucket, object))
+            .collect());
     }
     stream::iter(objects)
         .map(|object| verified(rq, bucket, object))
@@ -160,7 +169,10 @@ async fn contents<C: Connector>(
 
 /// By the size law.
 fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, object: ListedObject) -> Contents {
-    let sealed = rq.snapshot.rule(bucket, &object.key).is_none_or(|rule| rule.encrypt);
+    let sealed = rq
+        .snapshot
+        .rule(bucket, &object.key)
+        .is_none_or(|rule| rule.encrypt);
     let plain = law::object_plain_len(CipherLen(object.len)).filter(|_| sealed);
     entry(object, plain.map(|p| p.0), sealed)
 }
@@ -175,13 +187,19 @@ async fn verified<C: Connector>(
     if !rule.is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify) {
         return Ok(computed(rq, bucket, object));
     }
-    let at = Location { bucket: bucket.to_owned(), key: RawKey::new(object.key.clone())? };
+    let at = Location {
+        bucket: bucket.to_owned(),
+        key: RawKey::new(object.key.clone())?,
+    };
     let info = match rq.store.head(&at, &Conditions::default()).await {
         Ok(info) => info,
         // Deleted since it was listed: it is shown as it was.
         Err(_) => return Ok(computed(rq, bucket, object)),
     };
-    let envelope = info.headers.get(&ENVELOPE).and_then(|v| Envelope::decode(v.as_bytes()).ok());
+    let envelope = info
+        .headers
+        .get(&ENVELOPE)
+        .and_then(|v| Envelope::decode(v.as_bytes()).ok());
     let plain = match envelope.map(|e| e.fields.layout) {
         Some(Layout::Single { plain_len, .. }) => Some(plain_len.0),
         Some(Layout::Multipart) => law::object_plain_len(CipherLen(object.len)).map(|p| p.0),
@@ -195,9 +213,15 @@ fn entry(object: ListedObject, plain: Option<u64>, sealed: bool) -> Contents {
     Contents {
         key: object.key,
         last_modified: object.last_modified,
-        etag: if sealed { client_etag(&object.etag) } else { object.etag },
+        etag: if sealed {
+            client_etag(&object.etag)
+        } else {
+            object.etag
+        },
         size: plain.unwrap_or(object.len),
-        owner: object.owner.map(|(id, display_name)| Owner { id, display_name }),
+        owner: object
+            .owner
+            .map(|(id, display_name)| Owner { id, display_name }),
         storage_class: Some(object.storage_class.unwrap_or_else(|| "STANDARD".into())),
     }
 }

@@ -25,14 +25,24 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     } else {
         rq.query("uploadId")?.to_owned()
     };
-    let page = rq.store.list_parts(&at, &backend_id, after, asked.max(1)).await?;
+    let page = rq
+        .store
+        .list_parts(&at, &backend_id, after, asked.max(1))
+        .await?;
     let mut more = page.next.is_some();
     let mut parts = page.parts;
     if rule.encrypt {
         // Staged parts stand where their numbers are; one that was sent again whole is shown once.
-        let end = if more { parts.last().map_or(after, |p| p.number) } else { u16::MAX };
+        let end = if more {
+            parts.last().map_or(after, |p| p.number)
+        } else {
+            u16::MAX
+        };
         let staged = uploads::staged_parts(rq, &at, &backend_id).await?;
-        for part in staged.into_iter().filter(|p| p.number > after && p.number <= end) {
+        for part in staged
+            .into_iter()
+            .filter(|p| p.number > after && p.number <= end)
+        {
             match parts.binary_search_by_key(&part.number, |p| p.number) {
                 Ok(i) if parts[i].last_modified <= part.last_modified => parts[i] = part,
                 Ok(_) => {}
@@ -55,7 +65,10 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         next_part_number_marker: parts.last().map(|p| u64::from(p.number)),
         max_parts: asked as u64,
         is_truncated: more,
-        parts: parts.into_iter().map(|part| entry(part, rule.encrypt)).collect(),
+        parts: parts
+            .into_iter()
+            .map(|part| entry(part, rule.encrypt))
+            .collect(),
     };
     Ok(Reply::xml(result.to_xml()))
 }
@@ -65,7 +78,11 @@ fn entry(part: PartInfo, sealed: bool) -> PartEntry {
     PartEntry {
         number: part.number,
         last_modified: part.last_modified,
-        etag: if sealed { client_etag(&part.etag) } else { part.etag },
+        etag: if sealed {
+            client_etag(&part.etag)
+        } else {
+            part.etag
+        },
         size: plain.unwrap_or(part.len),
     }
 }

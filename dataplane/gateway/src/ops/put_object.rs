@@ -49,7 +49,14 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     }
     let headers = system_headers(rq.headers)?;
     let metadata = crate::object::client_metadata(rq.headers)?;
-    let new = NewObject { rule, at: &at, headers, metadata, len, conditions };
+    let new = NewObject {
+        rule,
+        at: &at,
+        headers,
+        metadata,
+        len,
+        conditions,
+    };
     let (stored, known) = put_sealed(rq, new, &mut source).await?;
     Ok(stored_reply(rule, &stored, &known))
 }
@@ -74,16 +81,23 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
 ) -> Result<(Stored, Known), Failure> {
     let core = rq.core;
     let (dek, object_id) = new_object(core);
-    let context = StreamContext { object_id, part_number: 0 };
+    let context = StreamContext {
+        object_id,
+        part_number: 0,
+    };
     let (sealer, header) = StreamSealer::new(&dek, &context, core.random.bytes());
     let epoch = core.keyring.for_writing(&new.rule.key, new.len).await?;
-    let layout = Layout::Single { plain_len: PlainLen(new.len), header };
+    let layout = Layout::Single {
+        plain_len: PlainLen(new.len),
+        header,
+    };
     let envelope = seal_envelope(core, new.rule, &epoch, new.at, (&dek, object_id), layout)?;
-    let headers =
-        sealed_headers(core, new.rule, new.headers, &new.metadata, &dek, &envelope)?;
+    let headers = sealed_headers(core, new.rule, new.headers, &new.metadata, &dek, &envelope)?;
     let blocks = lease(&core.pool, new.len, &rq.snapshot.timeouts).await?;
-    let upload =
-        rq.store.put(new.at, &headers, &new.conditions, stored_len(new.len)?).await?;
+    let upload = rq
+        .store
+        .put(new.at, &headers, &new.conditions, stored_len(new.len)?)
+        .await?;
     let tail = Tail::Trailer(|known: &Known| {
         Trailer::single(PlainLen(new.len), for_trailer(known))
             .map(|trailer| trailer.seal(&dek, &object_id, core.random.bytes()))

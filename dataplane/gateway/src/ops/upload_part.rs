@@ -42,6 +42,9 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     Ok(stored_reply(rule, &stored, &known))
 }
 
+/// What would make the trailer that a part does not have.
+type NoTrailer = fn(&Known) -> Result<TrailerWriter, Failure>;
+
 /// A part's stream must fit into a part of the store's.
 pub(crate) fn check_len(len: u64) -> Result<(), S3Error> {
     if stream_len(len) <= MAX_PART_LEN {
@@ -65,8 +68,10 @@ pub(crate) async fn put_part<C: Connector, S: Source>(
     source: &mut S,
 ) -> Result<(Stored, Known), Failure> {
     let core = rq.core;
-    let context =
-        StreamContext { object_id: upload.envelope.fields.object_id, part_number: number };
+    let context = StreamContext {
+        object_id: upload.envelope.fields.object_id,
+        part_number: number,
+    };
     // A fresh salt for every attempt: a part that is sent again never meets the same key and nonce.
     let sealer = StreamSealer::new(&upload.dek, &context, core.random.bytes());
     let blocks = lease(&core.pool, len, &rq.snapshot.timeouts).await?;
@@ -76,10 +81,19 @@ pub(crate) async fn put_part<C: Connector, S: Source>(
         let place = uploads::staged_at(at, &upload.backend_id, number)?;
         // A part for an upload that is gone must not stay behind for ever.
         rq.store.list_parts(at, &upload.backend_id, 0, 1).await?;
-        rq.store.put(&place, &http::HeaderMap::new(), &Conditions::default(), stored_len).await?
+        rq.store
+            .put(
+                &place,
+                &http::HeaderMap::new(),
+                &Conditions::default(),
+                stored_len,
+            )
+            .await?
     } else {
-        rq.store.put_part(at, &upload.backend_id, number, stored_len).await?
+        rq.store
+            .put_part(at, &upload.backend_id, number, stored_len)
+            .await?
     };
-    let tail: Tail<fn(&Known) -> Result<TrailerWriter, Failure>> = Tail::Part;
+    let tail: Tail<NoTrailer> = Tail::Part;
     seal_into(source, to_store, sealer, len, tail, blocks).await
 }

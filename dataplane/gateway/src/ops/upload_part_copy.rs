@@ -41,7 +41,12 @@ pub(crate) async fn open_source<'s, C: Connector>(
     let wait = rq.snapshot.timeouts.buffer_wait;
     let lease = rq.core.pool.lease::<1>(BlockSize::Medium, wait);
     let [block] = lease.await.map_err(|_| Failure::busy())?;
-    Ok(FromSealed { opening, sealed, block: Some(block), ready: Spans::contiguous(0..0) })
+    Ok(FromSealed {
+        opening,
+        sealed,
+        block: Some(block),
+        ready: Spans::contiguous(0..0),
+    })
 }
 
 pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
@@ -70,8 +75,17 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     };
     let etag = match &sealed {
         Some(sealed) => {
-            let mut source = open_source(rq, &found.at, sealed, Range::Bytes(range.clone())).await?;
-            store(rq, &at, rule.encrypt, number, range.end - range.start, &mut source).await?
+            let mut source =
+                open_source(rq, &found.at, sealed, Range::Bytes(range.clone())).await?;
+            store(
+                rq,
+                &at,
+                rule.encrypt,
+                number,
+                range.end - range.start,
+                &mut source,
+            )
+            .await?
         }
         None => {
             let request = GetRequest {
@@ -80,10 +94,21 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             };
             let (_, _, body) = rq.store.get(&found.at, &request).await?;
             let mut source = FromStore { body };
-            store(rq, &at, rule.encrypt, number, range.end - range.start, &mut source).await?
+            store(
+                rq,
+                &at,
+                rule.encrypt,
+                number,
+                range.end - range.start,
+                &mut source,
+            )
+            .await?
         }
     };
-    let result = CopyResult { etag, last_modified: unix_seconds() * 1000 };
+    let result = CopyResult {
+        etag,
+        last_modified: unix_seconds() * 1000,
+    };
     let mut reply = Reply::xml(result.to_part_xml());
     if rule.encrypt {
         set_encryption(&mut reply.headers, &rule.key);
@@ -106,6 +131,9 @@ async fn store<C: Connector, S: Source>(
         let (stored, _) = put_part(rq, at, &upload, number, len, source).await?;
         return Ok(client_etag(&stored.etag));
     }
-    let upload = rq.store.put_part(at, rq.query("uploadId")?, number, len).await?;
+    let upload = rq
+        .store
+        .put_part(at, rq.query("uploadId")?, number, len)
+        .await?;
     Ok(pass::copy_into(rq, source, upload, len).await?.etag)
 }
