@@ -1,7 +1,11 @@
-//! Checksums that a client proved of the plaintext, in the trailer's terms.
+//! Checksums that a client proved of the plaintext: into the trailer, and back to clients that ask (S3-TRAPS 5).
 
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue};
 use sealgate_envelope::{Checksum, ChecksumAlgorithm, Checksums};
-use sealgate_s3::checksum::{Algorithm, Known};
+use sealgate_s3::checksum::{self, Algorithm, Known};
+
+use crate::reply::set;
 
 /// What the trailer keeps.
 pub(crate) fn for_trailer(known: &Known) -> Checksums {
@@ -27,4 +31,39 @@ pub(crate) fn for_trailer(known: &Known) -> Checksums {
         });
     }
     checksums
+}
+
+/// Whether the client wants an object's checksum.
+pub(crate) fn wanted(headers: &HeaderMap) -> bool {
+    headers
+        .get("x-amz-checksum-mode")
+        .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"ENABLED"))
+}
+
+/// Tells the client what the trailer holds of the whole object.
+pub(crate) fn describe(checksums: &Checksums, headers: &mut HeaderMap) {
+    for one in checksums.iter() {
+        let algorithm = match one.algorithm {
+            ChecksumAlgorithm::Crc32 => Algorithm::Crc32,
+            ChecksumAlgorithm::Crc32c => Algorithm::Crc32c,
+            ChecksumAlgorithm::Crc64Nvme => Algorithm::Crc64Nvme,
+            ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
+            ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
+            // S3 shows no MD5 but in an ETag.
+            ChecksumAlgorithm::Md5 => continue,
+        };
+        if let Some(value) = checksum::Checksum::from_bytes(algorithm, &one.value) {
+            set(
+                headers,
+                HeaderName::from_static(algorithm.header()),
+                &value.to_base64(),
+            );
+            let kind = if one.composite {
+                "COMPOSITE"
+            } else {
+                "FULL_OBJECT"
+            };
+            headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind));
+        }
+    }
 }

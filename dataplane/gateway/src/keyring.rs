@@ -10,8 +10,8 @@ use sealgate_kms::{EpochBounds, KekEpoch, KeyClient, KeyError};
 
 /// Most unwrapped KEKs one core keeps for reading.
 const MAX_OPENED: usize = 4096;
-/// How long an unwrapped KEK is used for reading before it is asked for again: a revoked key takes effect within it.
-const OPENED_TTL: Duration = Duration::from_secs(3600);
+/// How long a KEK that this core wrote with is used for reading before it is asked for again.
+const OWN_TTL: Duration = Duration::from_secs(3600);
 
 /// The KEK that new objects are wrapped with, until one of its bounds is met.
 pub struct Epoch {
@@ -60,7 +60,8 @@ impl Epoch {
 
 struct Opened {
     kek: Rc<Kek>,
-    since: Instant,
+    /// It is asked for again then: a revoked key takes effect.
+    until: Instant,
 }
 
 /// See the module.
@@ -107,7 +108,7 @@ impl Keyring {
         let epoch = Rc::new(Epoch::new(&generated));
         epoch.admit(bytes);
         // What this core wrote it reads back without asking.
-        self.remember(&epoch.wrapped, Rc::new(Kek::new(&generated.kek)));
+        self.remember(&epoch.wrapped, Rc::new(Kek::new(&generated.kek)), OWN_TTL);
         self.current
             .borrow_mut()
             .insert(key_name.to_owned(), Rc::clone(&epoch));
@@ -121,7 +122,7 @@ impl Keyring {
     /// The KMS's.
     pub async fn for_reading(&self, wrapped: &WrappedKek) -> Result<Rc<Kek>, KeyError> {
         if let Some(opened) = self.opened.borrow().get(&wrapped.wrapped[..])
-            && opened.since.elapsed() < OPENED_TTL
+            && opened.until > Instant::now()
         {
             self.hits.set(self.hits.get() + 1);
             return Ok(Rc::clone(&opened.kek));
@@ -132,16 +133,16 @@ impl Keyring {
             .unwrap(&wrapped.name, &wrapped.version, &wrapped.wrapped)
             .await?;
         let kek = Rc::new(Kek::new(&unwrapped.kek));
-        self.remember(&wrapped.wrapped, Rc::clone(&kek));
+        self.remember(&wrapped.wrapped, Rc::clone(&kek), unwrapped.keep);
         Ok(kek)
     }
 
-    fn remember(&self, wrapped: &[u8], kek: Rc<Kek>) {
+    fn remember(&self, wrapped: &[u8], kek: Rc<Kek>, keep: Duration) {
         let mut opened = self.opened.borrow_mut();
         if opened.len() >= MAX_OPENED {
             let oldest = opened
                 .iter()
-                .min_by_key(|(_, o)| o.since)
+                .min_by_key(|(_, o)| o.until)
                 .map(|(w, _)| w.clone());
             if let Some(oldest) = oldest {
                 opened.remove(&oldest);
@@ -151,7 +152,7 @@ impl Keyring {
             wrapped.to_vec(),
             Opened {
                 kek,
-                since: Instant::now(),
+                until: Instant::now() + keep,
             },
         );
     }

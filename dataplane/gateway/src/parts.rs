@@ -71,6 +71,23 @@ pub(crate) async fn part_map<C: Connector>(
     if let Some(map) = core.part_maps.get(at, &sealed.info.etag) {
         return Ok(map);
     }
+    let trailer = trailer(core, store, at, sealed).await?;
+    let map = Rc::new(PartMap {
+        etag: sealed.info.etag.clone(),
+        trailer,
+        headers: RefCell::default(),
+    });
+    core.part_maps.put(at, Rc::clone(&map));
+    Ok(map)
+}
+
+/// An object's trailer, by a small read of the object's end.
+pub(crate) async fn trailer<C: Connector>(
+    core: &Core<C>,
+    store: &Store<C>,
+    at: &Location,
+    sealed: &Sealed,
+) -> Result<Trailer, Failure> {
     let len = sealed.info.len;
     let mut look = FIRST_LOOK.min(len);
     let bytes = loop {
@@ -95,13 +112,7 @@ pub(crate) async fn part_map<C: Connector>(
             "the trailer is of an object of another length",
         ));
     }
-    let map = Rc::new(PartMap {
-        etag: sealed.info.etag.clone(),
-        trailer,
-        headers: RefCell::default(),
-    });
-    core.part_maps.put(at, Rc::clone(&map));
-    Ok(map)
+    Ok(trailer)
 }
 
 /// A few bytes of a stored object, which must still be the one with `etag`.

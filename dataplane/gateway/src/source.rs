@@ -64,7 +64,7 @@ impl<C: Connector> Source for FromSealed<'_, C> {
         };
         let (verified, block) = self.opening.verify(self.sealed, block, &mut None, 0).await;
         self.block = Some(block);
-        verified.map(|()| Known::default())
+        verified.map(|_| Known::default())
     }
 }
 

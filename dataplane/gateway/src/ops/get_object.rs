@@ -7,13 +7,14 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sealgate_backend::Body as StoreBody;
 use sealgate_backend::types::{BackendError, GetRequest, Location, ObjectInfo};
-use sealgate_envelope::{CHUNK, Layout, PlainLen, TrailerVerifier, ranges};
+use sealgate_envelope::{CHUNK, Layout, PlainLen, Trailer, TrailerVerifier, ranges};
 use sealgate_http1::Framing;
 use sealgate_s3::conditions::{Conditions, Verdict};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::range::{ByteRange, content_range, if_range_holds};
 use sealgate_uring::{Block, Connector, Spans, Transport, join};
 
+use crate::checksums;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::object::{Sealed, client_etag, read_failure, store_conditions, unseal};
@@ -274,6 +275,7 @@ async fn stream<C: Connector, T: Transport>(
     );
     let framing = Framing::Length(answer.len());
     let mut head_sent = false;
+    let mut trailer = None;
     loop {
         let last = opening.is_done();
         if last {
@@ -281,15 +283,14 @@ async fn stream<C: Connector, T: Transport>(
             let used = spans.ranges().last().map_or(0, |r| r.end);
             let (verified, back) = opening.verify(&sealed, block, &mut spare, used).await;
             block = back;
-            if let Err(failure) = verified {
-                return Err(if head_sent {
-                    Failure::Cut(failure.describe())
-                } else {
-                    failure
-                });
+            match verified {
+                Ok(found) => trailer = found,
+                Err(failure) if head_sent => return Err(Failure::Cut(failure.describe())),
+                Err(failure) => return Err(failure),
             }
         }
         if !head_sent {
+            add_checksum(rq, at, &sealed, &answer, trailer.as_ref(), &mut headers).await?;
             rq.core
                 .put_head(client, answer.status, &headers, framing, rq.keep_alive);
             head_sent = true;
@@ -417,9 +418,9 @@ impl<C: Connector> Opening<C> {
         block: Block,
         spare: &mut Option<Block>,
         used: usize,
-    ) -> (Result<(), Failure>, Block) {
+    ) -> (Result<Option<Trailer>, Failure>, Block) {
         if !self.whole {
-            return (Ok(()), block);
+            return (Ok(None), block);
         }
         let verifier = match &self.map {
             Some(map) => TrailerVerifier::multipart(&map.trailer),
@@ -442,7 +443,7 @@ impl<C: Connector> Opening<C> {
                 .finish(&sealed.dek, &sealed.envelope.fields.object_id)
                 .map_err(|e| Failure::tampered(format_args!("the trailer: {e}")))
         });
-        (opened.map(|_| ()), block)
+        (opened.map(Some), block)
     }
 
     /// Reads a few bytes that the answer did not need, so that the connection to the store can be kept.
@@ -491,6 +492,31 @@ async fn read_trailer<C: Connector>(
         }
     }
     (Ok(verifier), block)
+}
+
+/// Adds the object's checksum to the answer of a read of everything, for a client that asks for it. It is in the trailer:
+/// `known` where that has been read already, one small request to the store otherwise.
+pub(crate) async fn add_checksum<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    sealed: &Sealed,
+    answer: &Answer,
+    known: Option<&Trailer>,
+    headers: &mut HeaderMap,
+) -> Result<(), Failure> {
+    if answer.status != StatusCode::OK || !checksums::wanted(rq.headers) {
+        return Ok(());
+    }
+    match (known, &sealed.envelope.fields.layout) {
+        (Some(trailer), _) => checksums::describe(trailer.checksums(), headers),
+        (None, Layout::Single { .. }) => {
+            let trailer = parts::trailer(rq.core, &rq.store, at, sealed).await?;
+            checksums::describe(trailer.checksums(), headers);
+        }
+        // Completed objects have no checksum of their own yet.
+        (None, Layout::Multipart) => {}
+    }
+    Ok(())
 }
 
 /// `response-*` parameters replace headers of the answer; for signed requests, which all are.

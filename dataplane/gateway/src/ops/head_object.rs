@@ -27,6 +27,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;
     let mut headers = sealed.client_headers()?;
     answer.describe(&mut headers, sealed.plain_len);
+    get_object::add_checksum(rq, &at, &sealed, &answer, None, &mut headers).await?;
     get_object::override_headers(rq, &mut headers)?;
     Ok(Reply {
         status: answer.status,
