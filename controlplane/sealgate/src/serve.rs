@@ -21,6 +21,9 @@ use crate::plan::{self, Made, Reloadable};
 /// How often certificates are looked at, besides on SIGHUP.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
 
+/// How long the control plane's tasks may take to end, once the data plane has.
+const CONTROL_GRACE: Duration = Duration::from_secs(1);
+
 /// The control plane's runtime: keys, health, metrics.
 pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
@@ -77,11 +80,11 @@ pub(crate) fn run(
     tracing::info!(grace_seconds = grace.as_secs(), "draining");
     plane.cores.drain(grace);
     let joined = plane.cores.join().map_err(|e| e.to_string());
+    // The admin tasks hold an end of the log: they go first. Then what is queued is written, and the thread ends.
     drop(watched);
+    runtime.shutdown_timeout(CONTROL_GRACE);
     drop(log);
-    drop(plane.metrics);
     if let Some(writer) = writer {
-        // The cores' ends of the log are gone with them: what is queued is written, then the thread ends.
         let _ = writer.join();
     }
     tracing::info!("ended");
