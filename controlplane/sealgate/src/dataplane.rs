@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use sealgate_backend::Store;
@@ -24,6 +24,10 @@ use sealgate_uring::{
 
 /// How often a core reports its gauges.
 const REPORT: Duration = Duration::from_millis(500);
+/// How long an address in use is waited for.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(3);
+/// Between attempts.
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// Least buffers of a core: four large streams.
 const LEAST_BUDGET: usize = 10 << 20;
 
@@ -114,11 +118,22 @@ pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
 }
 
 /// Finds the port, and that the address is free.
+///
+/// After a kill, the kernel closes the listeners of a process on io_uring a moment after its end, so a restart waits for
+/// them a little.
 fn claim(listen: SocketAddr) -> io::Result<SocketAddr> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen on {listen}: {e}"));
-    // Without SO_REUSEPORT, so that a second process on the same address fails instead of sharing it unnoticed.
-    let probe = std::net::TcpListener::bind(listen).map_err(named)?;
-    probe.local_addr()
+    let give_up = Instant::now() + CLAIM_PATIENCE;
+    loop {
+        // Without SO_REUSEPORT, so that a second process on the same address fails instead of sharing it unnoticed.
+        match std::net::TcpListener::bind(listen) {
+            Ok(probe) => return probe.local_addr(),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                std::thread::sleep(CLAIM_PAUSE);
+            }
+            Err(e) => return Err(named(e)),
+        }
+    }
 }
 
 async fn make_core(

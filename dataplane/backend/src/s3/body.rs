@@ -110,7 +110,8 @@ impl<C: Connector> S3Body<C> {
 
     /// Asks for the bytes that are still to come, of the same object.
     async fn resume(&mut self, attempt: u32) -> Result<(), BackendError> {
-        self.inbound = None;
+        // A part of the range that was sent whole leaves its connection to the next one.
+        self.settle();
         self.wire.back_off(attempt).await;
         self.wire
             .counters

@@ -173,6 +173,10 @@ impl<C: Connector> SingleUpload<C> {
             let what = "more bytes were written than the body has, or after it had failed";
             return (Err(BackendError::Protocol(what.into())), block);
         }
+        if spans.is_empty() && self.sent == self.len && self.link.is_some() {
+            // All has been sent; what has come since is the answer.
+            return (Ok(()), block);
+        }
         let first = self.sent == 0;
         let mut block = block;
         loop {
