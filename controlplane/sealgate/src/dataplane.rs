@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -74,6 +74,8 @@ pub(crate) struct DataPlane {
     pub(crate) metrics: Vec<Arc<CoreMetrics>>,
     /// Cores that accept connections.
     pub(crate) ready: Arc<AtomicUsize>,
+    /// A core could not be started: the process is to end.
+    pub(crate) failed: Arc<AtomicBool>,
     /// Where clients connect, the port filled in.
     pub(crate) listen: SocketAddr,
 }
@@ -86,26 +88,33 @@ pub(crate) struct DataPlane {
 pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
     // Bound here first: a wrong address is an error of start-up, and port 0 becomes one port for all cores.
     let listen = claim(plan.listen)?;
-    if let StorePlan::Fs(root) = &plan.store {
-        std::fs::create_dir_all(root).map_err(|e| {
-            io::Error::new(
-                e.kind(),
-                format!("the directory {} cannot be made: {e}", root.display()),
-            )
-        })?;
-    }
+    let directory = match &plan.store {
+        StorePlan::Fs(root) => Some(open_directory(root)?),
+        StorePlan::S3(_) => None,
+    };
     let metrics: Vec<Arc<CoreMetrics>> = (0..plan.runtime.cores).map(|_| Arc::default()).collect();
     let ready = Arc::new(AtomicUsize::new(0));
+    let failed = Arc::new(AtomicBool::new(false));
     let runtime = plan.runtime.clone();
-    let shared = Arc::new((plan, metrics.clone(), Arc::clone(&ready)));
+    let shared = Arc::new(Shared {
+        plan,
+        directory,
+        listen,
+        metrics: metrics.clone(),
+        ready: Arc::clone(&ready),
+        failed: Arc::clone(&failed),
+    });
     let cores = start(&runtime, move |context| {
         let shared = Arc::clone(&shared);
         async move {
-            let (plan, metrics, ready) = &*shared;
-            let (core, drain) = (context.core, context.drain);
-            match make_core(plan, Arc::clone(&metrics[core]), drain).await {
-                Ok(core) => accept_all(plan, listen, &core, ready).await,
-                Err(e) => tracing::error!(core, error = %e, "a core could not be started"),
+            let number = context.core;
+            let outcome = match make_core(&shared, number, context.drain) {
+                Ok(core) => accept_all(&shared, &core).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = outcome {
+                tracing::error!(core = number, error = %e, "a core cannot serve");
+                shared.failed.store(true, Ordering::Release);
             }
         }
     })?;
@@ -113,8 +122,29 @@ pub(crate) fn run(plan: Plan) -> io::Result<DataPlane> {
         cores,
         metrics,
         ready,
+        failed,
         listen,
     })
+}
+
+/// What the cores are made from.
+struct Shared {
+    plan: Plan,
+    /// Opened once: the cores share what it knows of the disk.
+    directory: Option<FsStore>,
+    listen: SocketAddr,
+    metrics: Vec<Arc<CoreMetrics>>,
+    ready: Arc<AtomicUsize>,
+    failed: Arc<AtomicBool>,
+}
+
+fn open_directory(root: &Path) -> io::Result<FsStore> {
+    std::fs::create_dir_all(root)
+        .and_then(|()| FsStore::open(root))
+        .map_err(|e| {
+            let what = format!("the directory {} cannot be used: {e}", root.display());
+            io::Error::new(e.kind(), what)
+        })
 }
 
 /// Finds the port, and that the address is free.
@@ -136,18 +166,23 @@ fn claim(listen: SocketAddr) -> io::Result<SocketAddr> {
     }
 }
 
-async fn make_core(
-    plan: &Plan,
-    metrics: Arc<CoreMetrics>,
+fn make_core(
+    shared: &Shared,
+    number: usize,
     drain: sealgate_uring::Drain,
 ) -> io::Result<Rc<Core<StoreConnector>>> {
+    let plan = &shared.plan;
     let budget = (plan.buffer_budget / plan.runtime.cores.max(1)).max(LEAST_BUDGET);
-    let (store, store_region) = match &plan.store {
-        StorePlan::Fs(root) => (
-            Store::Fs(Rc::new(FsStore::open(root)?)),
+    let (store, store_region) = match (&plan.store, &shared.directory) {
+        (StorePlan::Fs(_), Some(directory)) => (
+            Store::Fs(Rc::new(directory.clone())),
             "us-east-1".to_owned(),
         ),
-        StorePlan::S3(s3) => {
+        (StorePlan::Fs(root), None) => (
+            Store::Fs(Rc::new(open_directory(root)?)),
+            "us-east-1".to_owned(),
+        ),
+        (StorePlan::S3(s3), _) => {
             let connector =
                 StoreConnector::new(&s3.host, s3.port, s3.tls.clone(), s3.connect_timeout);
             let signer = Signer::new(
@@ -170,7 +205,7 @@ async fn make_core(
         store,
         store_region,
         keys: plan.keys.clone(),
-        metrics,
+        metrics: Arc::clone(&shared.metrics[number]),
         access_log: plan.access_log.clone(),
         ids: RequestIds::new(u64::from_le_bytes(seed)),
         drain,
@@ -178,24 +213,13 @@ async fn make_core(
 }
 
 /// Accepts connections until the listener is closed for draining.
-async fn accept_all(
-    plan: &Plan,
-    listen: SocketAddr,
-    core: &Rc<Core<StoreConnector>>,
-    ready: &AtomicUsize,
-) {
-    let listener = match Listener::bind(listen) {
-        Ok(listener) => listener,
-        Err(e) => {
-            tracing::error!(%listen, error = %e, "cannot listen");
-            return;
-        }
-    };
-    ready.fetch_add(1, Ordering::Release);
+async fn accept_all(shared: &Shared, core: &Rc<Core<StoreConnector>>) -> io::Result<()> {
+    let listener = Listener::bind(shared.listen)?;
+    shared.ready.fetch_add(1, Ordering::Release);
     spawn(report(Rc::clone(core)));
     while let Ok(conn) = listener.accept().await {
         let core = Rc::clone(core);
-        match &plan.tls {
+        match &shared.plan.tls {
             None => spawn(serve(core, conn)),
             Some(tls) => {
                 let tls = Arc::clone(tls);
@@ -209,7 +233,8 @@ async fn accept_all(
             }
         }
     }
-    ready.fetch_sub(1, Ordering::Release);
+    shared.ready.fetch_sub(1, Ordering::Release);
+    Ok(())
 }
 
 /// Reports the core's parts to the control plane.

@@ -70,12 +70,12 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), String> {
     })
 }
 
-/// The secret alone, for the configuration to read: no secret stands in a configuration.
+/// The secret alone, written anew from `credentials` at each start, for the configuration to read: no secret stands in a
+/// configuration.
 fn credentials_secret(dir: &Path, secret: &str) -> Result<std::path::PathBuf, String> {
     let path = dir.join("secret-key");
-    if !path.exists() {
-        write_private(&path, secret).map_err(|e| format!("{}: {e}", path.display()))?;
-    }
+    let _ = std::fs::remove_file(&path);
+    write_private(&path, secret).map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(path)
 }
 

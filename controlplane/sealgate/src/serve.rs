@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::plan::{self, Made, Reloadable};
 /// How often certificates are looked at, besides on SIGHUP.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether a core has failed to start.
+const CORE_CHECK: Duration = Duration::from_millis(250);
 /// How long the control plane's tasks may take to end, once the data plane has.
 const CONTROL_GRACE: Duration = Duration::from_secs(1);
 
@@ -74,11 +76,12 @@ pub(crate) fn run(
             tokio::spawn(admin::serve(listener, Arc::clone(&watched)));
         }
         started(&plane);
-        until_told(path, &reloadable).await
+        until_told(path, &reloadable, &plane.failed).await
     });
     let grace = config.timeouts.drain;
     tracing::info!(grace_seconds = grace.as_secs(), "draining");
     plane.cores.drain(grace);
+    runtime.spawn(cut_when_told_again(plane.cores.drain_handle()));
     let joined = plane.cores.join().map_err(|e| e.to_string());
     // The admin tasks hold an end of the log: they go first. Then what is queued is written, and the thread ends.
     drop(watched);
@@ -112,12 +115,17 @@ fn start_access_log(
 }
 
 /// Waits for SIGTERM or SIGINT; reloads on SIGHUP.
-async fn until_told(path: Option<&Path>, reloadable: &Reloadable) -> Result<(), String> {
+async fn until_told(
+    path: Option<&Path>,
+    reloadable: &Reloadable,
+    failed: &AtomicBool,
+) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|e| format!("signals cannot be received: {e}"));
     let mut terminate: Signal = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
     let mut certificates = tokio::time::interval(CERTIFICATE_CHECK);
+    let mut cores = tokio::time::interval(CORE_CHECK);
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -128,9 +136,31 @@ async fn until_told(path: Option<&Path>, reloadable: &Reloadable) -> Result<(), 
                     reload(path, reloadable);
                 }
             }
+            _ = cores.tick() => {
+                if failed.load(Ordering::Acquire) {
+                    return Err("a core cannot serve; the log says why".into());
+                }
+            }
             _ = certificates.tick() => reloadable.reload_certificates(),
         }
     }
+}
+
+/// Ends the grace at the next SIGTERM or SIGINT: whoever sends a second one does not want to wait.
+async fn cut_when_told_again(drain: Drain) {
+    let listen = |kind| signal(kind).ok();
+    let (Some(mut terminate), Some(mut interrupt)) = (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    ) else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::warn!("told again to end: requests in progress are cut");
+    drain.start(Duration::ZERO);
 }
 
 /// Takes over a new configuration, or keeps the old one when the new one is not valid.

@@ -63,7 +63,8 @@ impl Drop for Session {
 /// Removes what dead owners left.
 pub(super) fn sweep(layout: &Layout) -> io::Result<Sweep> {
     let mut dead = Vec::new();
-    let no_session_opens = lock::lock(&layout.lock("sweep"))?;
+    // To the end: another sweeper that meets a directory half removed would make its lock anew, and both would fail.
+    let _no_session_opens = lock::lock(&layout.lock("sweep"))?;
     for entry in fs::read_dir(layout.tmp())? {
         let dir = entry?.path();
         match lock::try_lock(&dir.join(LOCK)) {
@@ -78,7 +79,6 @@ pub(super) fn sweep(layout: &Layout) -> io::Result<Sweep> {
             Err(e) => return Err(e),
         }
     }
-    drop(no_session_opens);
     let mut swept = Sweep::default();
     for (dir, _owned) in dead {
         swept.owners += 1;
