@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness import binary, gateway as gw, keyring, weed as wd
+from harness import ROOT, binary, gateway as gw, keyring, weed as wd
 from harness.data import CHUNK, MIB, PART, blob
 from harness.expect import listed, multipart, read, same
 from harness.ports import free_port
@@ -412,6 +412,20 @@ def test_check_reports_all_errors_at_once(config):
     config.write_config(config.text.replace('driver = "auto"', 'driver = "x1"').replace('binding = "none"', 'binding = "x2"'))
     message = check(config.config).stderr
     assert "x1" in message and "x2" in message
+
+
+def test_the_readmes_configuration_is_valid(config, tmp_path, monkeypatch):
+    """With its paths made to exist."""
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    ca = certificate(tmp_path, "ca")
+    certificate(tmp_path, "tls", ca)
+    (tmp_path / "backup.secret").write_text("a-secret-of-some-length")
+    (tmp_path / "backup.secret").chmod(0o600)
+    keyring.create(tmp_path / "main.keys")
+    monkeypatch.setenv("STORE_SECRET_KEY", "another-secret-of-some-length")
+    config.write_config(example.replace("/etc/sealgate", str(tmp_path)))
+    done = check(config.config)
+    assert done.returncode == 0, done.stderr + done.stdout
 
 
 def test_check_finds_missing_and_exposed_key_files(config):
