@@ -94,7 +94,7 @@ pub(crate) fn null_store(keep: &str, keep_dir: Option<&Path>) -> Outcome<Child> 
     Child::instrument("null store", &args)
 }
 
-/// The gateway before `store`.
+/// The gateway before `store`, without an access log, as nginx is too.
 pub(crate) fn gateway(
     binary: &Path,
     folder: &Folder,
@@ -148,6 +148,9 @@ admin = "127.0.0.1:{admin}"
 [runtime]
 cores = {cores}
 driver = "{driver}"
+
+[log]
+access = "off"
 
 [backend]
 type = "s3"
