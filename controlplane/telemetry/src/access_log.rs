@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use serde_json::json;
+use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -111,37 +111,50 @@ impl AccessLogWriter {
     }
 }
 
+/// An entry as it is written.
+#[derive(Serialize)]
+struct Line<'e> {
+    time: &'e str,
+    level: &'static str,
+    request_id: &'e str,
+    operation: &'static str,
+    status: u16,
+    bytes_in: u64,
+    bytes_out: u64,
+    duration_us: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    access_key: &'e str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    bucket: &'e str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    key: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<&'e str>,
+}
+
 impl Entry {
     fn write(&self, at: OffsetDateTime, line: &mut Vec<u8>) {
-        let mut object = json!({
-            "time": at.format(&Rfc3339).unwrap_or_default(),
-            "level": "access",
-            "request_id": self.request_id,
-            "operation": self.operation,
-            "status": self.status,
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-            "duration_us": u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
-        });
-        if let Some(remote) = self.remote {
-            object["remote"] = json!(remote.to_string());
-        }
-        for (name, value) in [
-            ("access_key", &self.access_key),
-            ("bucket", &self.bucket),
-            ("key", &self.key),
-        ] {
-            if !value.is_empty() {
-                object[name] = json!(value);
-            }
-        }
-        if let Some(code) = self.code {
-            object["code"] = json!(code);
-        }
-        if let Some(trouble) = &self.trouble {
-            object["trouble"] = json!(trouble);
-        }
-        let _ = serde_json::to_writer(&mut *line, &object);
+        let fields = Line {
+            time: &at.format(&Rfc3339).unwrap_or_default(),
+            level: "access",
+            request_id: &self.request_id,
+            operation: self.operation,
+            status: self.status,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration_us: u64::try_from(self.duration.as_micros()).unwrap_or(u64::MAX),
+            remote: self.remote,
+            access_key: &self.access_key,
+            bucket: &self.bucket,
+            key: &self.key,
+            code: self.code,
+            trouble: self.trouble.as_deref(),
+        };
+        let _ = serde_json::to_writer(&mut *line, &fields);
         line.push(b'\n');
     }
 }
