@@ -35,7 +35,8 @@ pub(crate) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, u64)> {
 }
 
 /// What a store says of an object whose whole length is `len`.
-pub(crate) fn object_info(headers: HeaderMap, len: u64) -> Result<ObjectInfo, BackendError> {
+pub(crate) fn object_info(mut headers: HeaderMap, len: u64) -> Result<ObjectInfo, BackendError> {
+    drop_chunked(&mut headers);
     let etag = etag(&headers)
         .ok_or_else(|| BackendError::Protocol("the store's answer has no ETag".into()))?;
     let last_modified = text(&headers, &header::LAST_MODIFIED)
@@ -47,6 +48,27 @@ pub(crate) fn object_info(headers: HeaderMap, len: u64) -> Result<ObjectInfo, Ba
         last_modified,
         headers,
     })
+}
+
+/// Takes `aws-chunked` off `Content-Encoding`: SeaweedFS keeps what only says how a body was sent (S3-TRAPS 1).
+fn drop_chunked(headers: &mut HeaderMap) {
+    let Some(value) = text(headers, &header::CONTENT_ENCODING) else {
+        return;
+    };
+    let is_chunked = |token: &&str| token.trim().eq_ignore_ascii_case("aws-chunked");
+    if !value.split(',').any(|token| is_chunked(&token)) {
+        return;
+    }
+    let rest: Vec<&str> = value
+        .split(',')
+        .filter(|token| !is_chunked(token))
+        .map(str::trim)
+        .collect();
+    let rest = rest.join(", ");
+    headers.remove(header::CONTENT_ENCODING);
+    if !rest.is_empty() {
+        set(headers, header::CONTENT_ENCODING, &rest);
+    }
 }
 
 /// The headers of an answer that concern the client: versions, expirations; never framing or checksums, which

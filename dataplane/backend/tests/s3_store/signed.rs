@@ -10,7 +10,8 @@ use sealgate_uring::{BlockSize, Pool, Spans};
 
 use crate::fake::FakeStore;
 use crate::harness::{
-    Client, at, begin, client_with, end, is_unavailable, options, pattern, put, put_with, send,
+    Client, at, begin, client_with, end, get_range, is_unavailable, options, pattern, put,
+    put_with, send,
 };
 use crate::scripts;
 
@@ -21,6 +22,7 @@ crate::on_both_drivers! {
     chunks_are_cut_alike_whatever_the_blocks
     scattered_blocks_are_hashed_as_they_are_sent
     the_encoding_of_the_object_is_kept
+    a_store_that_keeps_the_framing_in_its_headers
     replays_are_signed_anew
     parts_are_signed
     a_chunked_body_is_not_replayed_after_its_second_block
@@ -192,6 +194,29 @@ async fn the_encoding_of_the_object_is_kept() {
         put_with(&client, blocks, &headers, &Conditions::default())
             .await
             .unwrap();
+    }
+    end(client, fake).await;
+}
+
+async fn a_store_that_keeps_the_framing_in_its_headers() {
+    let fake = FakeStore::start(scripts![|peer| {
+        for encoding in [
+            "aws-chunked",
+            "aws-chunked,gzip",
+            "gzip, AWS-chunked",
+            "gzip, br",
+        ] {
+            peer.request();
+            let encoding = format!("ETag: \"e1\"\r\nContent-Encoding: {encoding}\r\n");
+            peer.reply(200, &encoding, "");
+        }
+        peer.closed();
+    }]);
+    let client = client(&fake);
+    for expected in [None, Some("gzip"), Some("gzip"), Some("gzip, br")] {
+        let (info, ..) = get_range(&client, None).await.unwrap();
+        let encoding = info.headers.get("content-encoding");
+        assert_eq!(encoding.map(|v| v.to_str().unwrap()), expected);
     }
     end(client, fake).await;
 }

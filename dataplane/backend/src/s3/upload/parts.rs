@@ -47,7 +47,7 @@ impl<C: Connector> PartsUpload<C> {
         conditions: &Conditions,
         len: u64,
     ) -> Self {
-        let part_len = store.options.put_part.max(len.div_ceil(MAX_PARTS)).max(1);
+        let part_len = part_len(len, store.options.put_part);
         Self {
             store,
             at: at.clone(),
@@ -221,6 +221,11 @@ impl<C: Connector> PartsUpload<C> {
     }
 }
 
+/// Length of the parts of an object of `len` bytes: `usual`, or more when there would be too many.
+fn part_len(len: u64, usual: u64) -> u64 {
+    usual.max(len.div_ceil(MAX_PARTS)).max(1)
+}
+
 /// Whether the same request may succeed later. A 200 with an error inside comes as that error (S3-TRAPS 12).
 fn is_passing(e: &BackendError) -> bool {
     match e {
@@ -268,4 +273,22 @@ fn abort_unless_told<C: Connector>(
         }
     });
     tell
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::s3::{MAX_SINGLE_PUT, PUT_PART};
+
+    #[test]
+    fn there_are_never_too_many_parts() {
+        const TIB: u64 = 1 << 40;
+        assert_eq!(part_len(MAX_SINGLE_PUT + 1, PUT_PART), PUT_PART);
+        for len in [1, 4 * TIB, 5 * TIB, 5 * TIB + 1, 45 * TIB] {
+            let part = part_len(len, PUT_PART);
+            assert!((PUT_PART..=MAX_SINGLE_PUT).contains(&part));
+            assert!(len.div_ceil(part) <= MAX_PARTS, "{len}");
+        }
+        assert_eq!(part_len(5, 0), 1);
+    }
 }
