@@ -176,6 +176,8 @@ pub(crate) struct Machine {
     cores: usize,
     kernel: String,
     aead: String,
+    /// One-minute load average before anything ran: what else the machine was doing.
+    load_before: f64,
 }
 
 impl Machine {
@@ -196,6 +198,8 @@ impl Machine {
             .filter(|flag| has(flag))
             .collect();
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().and_then(|first| first.parse().ok());
         let speed = sealgate_aead::measure();
         Machine {
             cpu: format!("{} ({})", field("model name"), extensions.join(" ")),
@@ -207,6 +211,7 @@ impl Machine {
                 speed.ring,
                 sealgate_aead::selected(),
             ),
+            load_before: load.unwrap_or(f64::NAN),
         }
     }
 
@@ -214,7 +219,10 @@ impl Machine {
     pub(crate) fn lines(&self) -> [String; 3] {
         [
             format!("{}, {} cores", self.cpu, self.cores),
-            self.kernel.clone(),
+            format!(
+                "{}; load average before the run {:.1} (numbers of a busy machine are noisy)",
+                self.kernel, self.load_before
+            ),
             self.aead.clone(),
         ]
     }
