@@ -153,29 +153,29 @@ async fn uploaded_parts<C: Connector>(
     }
 }
 
+fn index(parts: &[PartInfo]) -> HashMap<(u16, &str), &PartInfo> {
+    parts
+        .iter()
+        .map(|part| ((part.number, part.etag.as_str()), part))
+        .collect()
+}
+
 /// Matches the client's list with what was uploaded. The client's list is the object: it may leave parts out.
 fn choose(
     list: &CompleteMultipartUpload,
     uploaded: &[PartInfo],
     staged: &[PartInfo],
 ) -> Result<Vec<Chosen>, Failure> {
-    let index = |parts: &[PartInfo]| -> HashMap<u16, PartInfo> {
-        parts.iter().map(|p| (p.number, p.clone())).collect()
-    };
+    // Some stores list every attempt at a part, so the ETag is part of its name here (SeaweedFS).
     let (uploaded, staged) = (index(uploaded), index(staged));
     let last = list.parts.len() - 1;
     let mut chosen = Vec::with_capacity(list.parts.len());
     for (i, asked) in list.parts.iter().enumerate() {
         let etag = store_etag(&asked.etag);
-        let matching = |parts: &HashMap<u16, PartInfo>| {
-            parts
-                .get(&asked.number)
-                .filter(|part| part.etag == etag)
-                .cloned()
-        };
-        let (stored, is_staged) = match (matching(&staged), matching(&uploaded)) {
-            (Some(part), _) => (part, true),
-            (None, Some(part)) => (part, false),
+        let name = (asked.number, etag.as_str());
+        let (stored, is_staged) = match (staged.get(&name), uploaded.get(&name)) {
+            (Some(&part), _) => (part.clone(), true),
+            (None, Some(&part)) => (part.clone(), false),
             (None, None) => {
                 return Err(S3Error::new(ErrorCode::InvalidPart)
                     .detail("PartNumber", asked.number.to_string())
@@ -317,4 +317,83 @@ async fn completed_before<C: Connector>(
         });
     }
     Err(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use sealgate_envelope::law::stream_len;
+
+    use super::*;
+
+    fn part(number: u16, etag: &str, plain: u64) -> PartInfo {
+        PartInfo {
+            number,
+            len: stream_len(plain),
+            etag: etag.into(),
+            last_modified: 0,
+        }
+    }
+
+    fn list(parts: &[(u16, &str)]) -> CompleteMultipartUpload {
+        CompleteMultipartUpload {
+            parts: parts
+                .iter()
+                .map(|(number, etag)| sealgate_s3::xml::CompletedPart {
+                    number: *number,
+                    etag: format!("{etag}-0"),
+                    checksum: None,
+                })
+                .collect(),
+        }
+    }
+
+    fn chosen(
+        asked: &[(u16, &str)],
+        uploaded: &[PartInfo],
+        staged: &[PartInfo],
+    ) -> Result<Vec<(u16, u64, bool)>, String> {
+        choose(&list(asked), uploaded, staged)
+            .map(|parts| {
+                parts
+                    .iter()
+                    .map(|part| (part.number, part.plain_len, part.staged))
+                    .collect()
+            })
+            .map_err(|failure| failure.describe())
+    }
+
+    #[test]
+    fn the_etag_decides_among_attempts_whatever_their_order() {
+        let (old, new) = (
+            part(1, "old", MINIMUM_PART),
+            part(1, "new", MINIMUM_PART + 5),
+        );
+        let end = [part(2, "end", 7)];
+        for uploaded in [[old.clone(), new.clone()], [new, old]] {
+            let found = chosen(&[(1, "new"), (2, "end")], &uploaded, &end);
+            assert_eq!(found, Ok(vec![(1, MINIMUM_PART + 5, false), (2, 7, true)]));
+        }
+    }
+
+    #[test]
+    fn what_was_not_uploaded_or_is_too_small_is_refused() {
+        let uploaded = [part(1, "a", MINIMUM_PART), part(2, "b", MINIMUM_PART)];
+        assert!(
+            chosen(&[(1, "b")], &uploaded, &[])
+                .unwrap_err()
+                .contains("InvalidPart")
+        );
+        assert!(
+            chosen(&[(3, "a")], &uploaded, &[])
+                .unwrap_err()
+                .contains("InvalidPart")
+        );
+        let small = [part(1, "s", MINIMUM_PART - 1)];
+        let refused = chosen(&[(1, "s"), (2, "b")], &uploaded, &small);
+        assert!(refused.unwrap_err().contains("EntityTooSmall"));
+        assert_eq!(
+            chosen(&[(2, "b")], &uploaded, &[]),
+            Ok(vec![(2, MINIMUM_PART, false)])
+        );
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         .list_parts(&at, &backend_id, after, asked.max(1))
         .await?;
     let mut more = page.next.is_some();
-    let mut parts = page.parts;
+    let mut parts = latest(page.parts);
     if rule.encrypt {
         // Staged parts stand where their numbers are; one that was sent again whole is shown once.
         let end = if more {
@@ -71,6 +71,13 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             .collect(),
     };
     Ok(Reply::xml(result.to_xml()))
+}
+
+/// Each number once, its latest attempt: some stores list them all (SeaweedFS).
+fn latest(mut parts: Vec<PartInfo>) -> Vec<PartInfo> {
+    parts.sort_by_key(|part| (part.number, std::cmp::Reverse(part.last_modified)));
+    parts.dedup_by_key(|part| part.number);
+    parts
 }
 
 fn entry(part: PartInfo, sealed: bool) -> PartEntry {
