@@ -35,7 +35,13 @@ pub fn chunk_run(plain_len: u64, range: Range<u64>) -> Option<ChunkRun> {
     }
     let chunk = CHUNK as u64;
     let first = range.start / chunk;
-    let last = (range.end - 1) / chunk;
+    // A range up to the end includes the last chunk even when that is empty: it proves that the stream ends there, and
+    // the next part of a multipart object follows it without a gap.
+    let last = if range.end == plain_len {
+        plain_len
+    } else {
+        range.end - 1
+    } / chunk;
     let ends_stream = last == plain_len / chunk;
     let end = if ends_stream {
         stream_len(plain_len)

@@ -171,3 +171,13 @@ fn of_nothing() {
         assert_eq!(trailer.pieces(range).count(), 0);
     }
 }
+
+#[test]
+fn a_range_up_to_the_end_includes_the_empty_last_chunk() {
+    let len = 2 * CHUNK as u64;
+    let run = chunk_run(len, 0..len).unwrap();
+    assert_eq!((run.count, run.ends_stream), (3, true));
+    assert_eq!(run.cipher.end, law::stream_len(len));
+    let run = chunk_run(len, 0..len - 1).unwrap();
+    assert_eq!((run.count, run.ends_stream), (2, false));
+}
