@@ -21,6 +21,13 @@ pub enum KeyError {
         /// When a client should come back.
         retry_after: Duration,
     },
+    /// The provider says that it is asked too often; a later attempt may succeed, an immediate one makes it worse.
+    Throttled {
+        /// What it said, for the log.
+        reason: String,
+        /// When a client should come back.
+        retry_after: Duration,
+    },
     /// The wrapped key or the provider's configuration is not what it should be: corrupt, forged or of another format.
     Invalid(String),
     /// More requests wait than the service takes; a later attempt may succeed.
@@ -31,14 +38,19 @@ impl KeyError {
     /// Whether the same request may succeed later without anybody mending anything.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Busy)
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Throttled { .. } | Self::Busy
+        )
     }
 
     /// When a client should come back; `None` when that cannot help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } => Some(*retry_after),
+            Self::Unavailable { retry_after, .. } | Self::Throttled { retry_after, .. } => {
+                Some(*retry_after)
+            }
             Self::Busy => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -51,6 +63,7 @@ impl KeyError {
             Self::UnknownKey { .. } => "unknown_key",
             Self::Denied(_) => "denied",
             Self::Unavailable { .. } => "unavailable",
+            Self::Throttled { .. } => "throttled",
             Self::Invalid(_) => "invalid",
             Self::Busy => "busy",
         }
@@ -75,6 +88,14 @@ impl fmt::Display for KeyError {
                 "the key provider is unavailable: {reason}; try again in {} s",
                 retry_after.as_secs().max(1)
             ),
+            Self::Throttled {
+                reason,
+                retry_after,
+            } => write!(
+                f,
+                "the key provider is asked too often: {reason}; try again in {} s",
+                retry_after.as_secs().max(1)
+            ),
             Self::Invalid(what) => write!(f, "the wrapped key is unusable: {what}"),
             Self::Busy => f.write_str("too many key requests wait; try again in 1 s"),
         }
@@ -94,8 +115,15 @@ mod tests {
             reason: "down".into(),
             retry_after: wait,
         };
-        assert!(unavailable.retryable() && KeyError::Busy.retryable());
+        let throttled = KeyError::Throttled {
+            reason: "slow down".into(),
+            retry_after: wait,
+        };
+        for passing in [&unavailable, &throttled, &KeyError::Busy] {
+            assert!(passing.retryable(), "{passing}");
+        }
         assert_eq!(unavailable.retry_after(), Some(wait));
+        assert_eq!(throttled.retry_after(), Some(wait));
         for lasting in [
             KeyError::UnknownKey { name: "k".into() },
             KeyError::Denied("no".into()),

@@ -27,7 +27,7 @@ pub use ring::{KeyRing, KeyRingError, KeyRingProblem};
 pub use wrap::WRAPPED_LEN;
 
 use crate::error::KeyError;
-use crate::provider::{GeneratedKek, Provider, ProviderFuture};
+use crate::provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
 
 /// One named key whose versions are a [`KeyRing`] in memory.
 pub struct FileProvider {
@@ -55,13 +55,21 @@ impl FileProvider {
 
     fn generate_now(&self) -> Result<GeneratedKek, KeyError> {
         let kek = random_secret()?;
+        let RewrappedKek { wrapped, version } = self.wrap_now(&kek)?;
+        Ok(GeneratedKek {
+            kek,
+            wrapped,
+            version,
+        })
+    }
+
+    fn wrap_now(&self, kek: &Secret<32>) -> Result<RewrappedKek, KeyError> {
         let mut nonce = [0; sealgate_aead::NONCE_LEN];
         fill_random(&mut nonce)?;
         let (version, key) = self.ring.current();
-        Ok(GeneratedKek {
-            wrapped: wrap::wrap(key, &self.name, version, nonce, &kek),
+        Ok(RewrappedKek {
+            wrapped: wrap::wrap(key, &self.name, version, nonce, kek),
             version: version.to_string(),
-            kek,
         })
     }
 
@@ -110,11 +118,16 @@ impl Provider for FileProvider {
         Box::pin(async move { self.unwrap_now(version, wrapped) })
     }
 
-    fn health(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(async {
-            let made = self.generate_now()?;
-            self.unwrap_now(&made.version, &made.wrapped).map(drop)
-        })
+    fn rewrap<'a>(
+        &'a self,
+        version: &'a str,
+        wrapped: &'a [u8],
+    ) -> ProviderFuture<'a, RewrappedKek> {
+        Box::pin(async move { self.wrap_now(&self.unwrap_now(version, wrapped)?) })
+    }
+
+    fn newest_version(&self) -> ProviderFuture<'_, Option<String>> {
+        Box::pin(async { Ok(Some(self.ring.current().0.to_string())) })
     }
 }
 

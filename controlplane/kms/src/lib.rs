@@ -23,5 +23,5 @@ mod service;
 pub use client::{KeyClient, KeyRequest};
 pub use epoch::{EpochBounds, KekEpoch, UnwrappedKek};
 pub use error::KeyError;
-pub use provider::{GeneratedKek, Provider, ProviderFuture};
+pub use provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
 pub use service::{KeyService, KeyStatus, Keys, NamedKey, ServiceLimits, WRAPPED_MAX};

@@ -20,6 +20,15 @@ pub struct GeneratedKek {
     pub version: String,
 }
 
+/// The same KEK under another version of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RewrappedKek {
+    /// The wrapped key, with the bounds of [`GeneratedKek::wrapped`].
+    pub wrapped: Vec<u8>,
+    /// Version of the key that wraps it now.
+    pub version: String,
+}
+
 /// One named key at one provider. Calls run on the control plane's tokio runtime and may wait; the service adds the
 /// deadline, the cache, single flight and the bound on concurrent calls.
 pub trait Provider: Send + Sync + 'static {
@@ -32,6 +41,13 @@ pub trait Provider: Send + Sync + 'static {
     /// Unwraps a KEK that [`Provider::generate`] made, with this version of the key.
     fn unwrap<'a>(&'a self, version: &'a str, wrapped: &'a [u8]) -> ProviderFuture<'a, Secret<32>>;
 
-    /// Whether the key can be used now. Cheap enough to be asked every few seconds.
-    fn health(&self) -> ProviderFuture<'_, ()>;
+    /// Wraps the same KEK with the newest version of the key. A provider that can do so without showing the KEK does.
+    fn rewrap<'a>(
+        &'a self,
+        version: &'a str,
+        wrapped: &'a [u8],
+    ) -> ProviderFuture<'a, RewrappedKek>;
+
+    /// The version that [`Provider::generate`] wraps with now; `None` where the provider keeps that to itself.
+    fn newest_version(&self) -> ProviderFuture<'_, Option<String>>;
 }

@@ -355,6 +355,15 @@ fn broken() -> KeyError {
     }
 }
 
+/// Whether a key wraps and unwraps.
+async fn canary(provider: &dyn Provider) -> Result<(), KeyError> {
+    let made = provider.generate().await?;
+    provider
+        .unwrap(&made.version, &made.wrapped)
+        .await
+        .map(drop)
+}
+
 /// Asks every provider for its health at the same time.
 fn check_all(
     keys: &Keys,
@@ -368,7 +377,7 @@ fn check_all(
         let mut calls = JoinSet::new();
         for (name, provider) in asked {
             calls.spawn(async move {
-                let trouble = within(deadline, provider.health()).await.err();
+                let trouble = within(deadline, canary(&*provider)).await.err();
                 KeyStatus {
                     name,
                     provider: provider.kind(),

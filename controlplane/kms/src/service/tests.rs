@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::provider::ProviderFuture;
+use crate::provider::{ProviderFuture, RewrappedKek};
 
 /// Wraps by adding one to each byte; every call takes a permit first.
 struct Scripted {
@@ -68,8 +68,22 @@ impl Provider for Scripted {
         })
     }
 
-    fn health(&self) -> ProviderFuture<'_, ()> {
-        Box::pin(async { self.call().await.map(drop) })
+    fn rewrap<'a>(
+        &'a self,
+        _version: &'a str,
+        wrapped: &'a [u8],
+    ) -> ProviderFuture<'a, RewrappedKek> {
+        Box::pin(async move {
+            self.call().await?;
+            Ok(RewrappedKek {
+                wrapped: wrapped.to_vec(),
+                version: "1".to_owned(),
+            })
+        })
+    }
+
+    fn newest_version(&self) -> ProviderFuture<'_, Option<String>> {
+        Box::pin(async { Ok(Some("1".to_owned())) })
     }
 }
 
