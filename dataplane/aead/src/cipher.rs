@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::arena::{Locked, scrub_stack};
 use crate::choice::{Library, selected};
 use crate::secret::Secret;
-use crate::wipe::WipedBox;
 
 /// Bytes of an AES-256 key.
 pub const KEY_LEN: usize = 32;
@@ -25,14 +25,22 @@ impl fmt::Display for Forged {
 
 impl std::error::Error for Forged {}
 
+/// Not inlined, so that everything ring leaves on the stack is below the caller's frame, where it is scrubbed.
+#[inline(never)]
+fn expand_by_ring(key: &Secret<KEY_LEN>) -> Locked<ring::aead::LessSafeKey> {
+    use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+    let key = UnboundKey::new(&AES_256_GCM, key.expose());
+    Locked::new(LessSafeKey::new(key.expect("the key has 32 bytes")))
+}
+
 /// An expanded AES-256-GCM key. It can be used from several threads at once.
 pub struct Aes256Gcm(Inner);
 
 enum Inner {
     /// Wiped by AWS-LC when it is freed.
     AwsLc(aws_lc_rs::aead::LessSafeKey),
-    /// Wiped here: ring does not do it.
-    Ring(WipedBox<ring::aead::LessSafeKey>),
+    /// In key memory, and wiped here: ring does not do it.
+    Ring(Locked<ring::aead::LessSafeKey>),
 }
 
 impl Aes256Gcm {
@@ -50,11 +58,9 @@ impl Aes256Gcm {
                 Inner::AwsLc(LessSafeKey::new(key.expect("the key has 32 bytes")))
             }
             Library::Ring => {
-                use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
-                let key = UnboundKey::new(&AES_256_GCM, key.expose());
-                Inner::Ring(WipedBox::new(LessSafeKey::new(
-                    key.expect("the key has 32 bytes"),
-                )))
+                let expanded = expand_by_ring(key);
+                scrub_stack();
+                Inner::Ring(expanded)
             }
         })
     }

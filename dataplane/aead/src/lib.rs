@@ -8,27 +8,29 @@
 //!
 //! # Secrets in memory
 //!
-//! * [`Secret`] keeps its bytes on the heap and wipes them on drop; it has no `Debug` and no `Clone`, and
-//!   compares in constant time.
-//! * AWS-LC keeps the expanded key in one heap block and wipes it when it is freed (`OPENSSL_free`
-//!   cleanses every block it gives back).
-//! * ring does not wipe its key schedule, so this crate boxes it and wipes the box: the module `wipe`, the
-//!   only `unsafe` code here.
+//! * [`Secret`] keeps its bytes in key memory (the module `arena`): locked pages, in no core dump, wiped on drop. It has
+//!   no `Debug` and no `Clone`, and compares in constant time. [`memory`] says how much of it the kernel refused to lock.
+//! * ring does not wipe its key schedule: here it lives in key memory as well.
+//! * AWS-LC keeps the expanded key in one block of the ordinary heap and wipes it when it is freed (`OPENSSL_free`
+//!   cleanses every block it gives back); it is not locked.
+//! * What key expansion leaves on the stack is scrubbed after it.
+//! * [`forbid_dumps`] closes the process to debuggers and core dumps.
 //!
-//! `tests/wiping.rs` searches the memory of the process for all three.
-//!
-//! Copies that the compiler leaves in registers or on the stack while a key is being expanded are beyond
-//! the reach of a library, and are not wiped.
+//! `tests/wiping.rs` searches the memory of the process for all of these; docs/security/secrets.md lists every secret.
+//! `unsafe` is in the modules `arena` and `process` only.
 
 #![deny(unsafe_code)]
 
+mod arena;
 mod choice;
 mod cipher;
 mod kdf;
+mod process;
 mod secret;
-mod wipe;
 
+pub use arena::{KeyMemory, memory};
 pub use choice::{Library, Measurement, measure, pin, selected};
 pub use cipher::{Aes256Gcm, Forged, KEY_LEN, NONCE_LEN, TAG_LEN};
 pub use kdf::{Mac, hkdf_expand_sha512, hkdf_extract_sha512, hmac_sha512};
+pub use process::forbid_dumps;
 pub use secret::Secret;
