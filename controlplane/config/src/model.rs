@@ -163,7 +163,6 @@ pub enum Payload {
 }
 
 /// A key that wraps key-encryption keys.
-#[derive(Clone, Debug)]
 pub struct KeyConfig {
     /// Who holds it.
     pub provider: KeyProvider,
@@ -176,7 +175,6 @@ pub struct KeyConfig {
 }
 
 /// Who holds a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyProvider {
     /// A key ring file.
     File {

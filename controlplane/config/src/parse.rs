@@ -1,5 +1,6 @@
 //! From text to [`Config`], by the table of [`crate::schema`].
 
+mod keys;
 mod reader;
 mod secrets;
 mod sections;
@@ -124,13 +125,27 @@ fn collect_secrets(table: &DeTable<'_>, section: &Section, into: &mut Vec<Range<
     }
 }
 
+/// The same in a key's table, whatever its provider is: that may be misspelt.
+fn collect_key_secrets(table: &DeTable<'_>, into: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        let sections = schema::providers().map(|(_, section)| section);
+        let mut rows = std::iter::once(schema::section(schema::KEYS))
+            .chain(sections)
+            .filter_map(|section| section.row(key.get_ref()))
+            .peekable();
+        if rows.peek().is_none() || rows.any(|row| row.secret) {
+            into.push(value.span());
+        }
+    }
+}
+
 /// The same in the tables under a key.
 fn collect_below(value: &DeValue<'_>, section: &str, key: &str, into: &mut Vec<Range<usize>>) {
     match (section, key) {
         ("", "keys") => {
             for (_, named) in value.as_table().into_iter().flatten() {
                 if let Some(table) = named.get_ref().as_table() {
-                    collect_secrets(table, schema::section("keys.<name>"), into);
+                    collect_key_secrets(table, into);
                 } else {
                     into.push(named.span());
                 }

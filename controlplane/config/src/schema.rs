@@ -1,9 +1,11 @@
 //! Every key of the configuration: the one table that the parser and docs/configuration.md are made of.
 
+mod keys;
 mod table;
 
 use Fallback::{Absent, Required, Value};
 
+pub(crate) use keys::KEYS;
 pub(crate) use table::CLASSES;
 pub use table::{OPERATIONS, SECTIONS};
 
@@ -108,6 +110,14 @@ pub enum Fallback {
 pub(crate) fn section(path: &str) -> &'static Section {
     let found = SECTIONS.iter().find(|section| section.path == path);
     found.unwrap_or(&SECTIONS[0])
+}
+
+/// What providers add to a key's table, each with the provider's name.
+pub(crate) fn providers() -> impl Iterator<Item = (&'static str, &'static Section)> {
+    SECTIONS.iter().filter_map(|section| {
+        let name = section.path.strip_prefix(KEYS)?.strip_prefix(' ')?;
+        Some((name, section))
+    })
 }
 
 impl Section {

@@ -15,6 +15,8 @@ use crate::schema::{self, Fallback, Kind, Row, Section};
 pub(super) struct Reader<'c> {
     pub(super) context: &'c Context<'c>,
     section: &'static Section,
+    /// What a key's provider adds to its section; `None` for other tables and where the provider is unclear.
+    provider: Option<&'static Section>,
     /// Dotted path of the table in this file: `buckets[2]`.
     at: String,
     table: &'c DeTable<'c>,
@@ -36,27 +38,53 @@ impl<'c> Reader<'c> {
         table: &'c DeTable<'c>,
         span: Range<usize>,
     ) -> Self {
+        let provider = (section.path == schema::KEYS)
+            .then(|| table.get("provider")?.get_ref().as_str())
+            .flatten()
+            .and_then(|name| schema::providers().find(|(n, _)| *n == name));
         let this = Self {
             context,
             section,
+            provider: provider.map(|(_, section)| section),
             at,
             table,
             span,
         };
         for key in table.keys() {
-            if section.row(key.get_ref()).is_none() {
-                context.report(
-                    key.span(),
-                    this.path(key.get_ref()),
-                    this.unknown(key.get_ref()),
-                );
+            if this.find_row(key.get_ref()).is_none() {
+                let wrong = match (section.path == schema::KEYS, provider) {
+                    (true, Some((name, _))) => this.of_another(key.get_ref(), name),
+                    // Which keys it takes is unclear, and that is an error of its own.
+                    (true, None) if owners(key.get_ref()).next().is_some() => continue,
+                    _ => None,
+                };
+                let wrong = wrong.unwrap_or_else(|| this.unknown(key.get_ref()));
+                context.report(key.span(), this.path(key.get_ref()), wrong);
             }
         }
         this
     }
 
+    /// The row of a key that this table may have.
+    fn find_row(&self, key: &str) -> Option<&'static Row> {
+        let own = self.section.row(key);
+        own.or_else(|| self.provider.and_then(|section| section.row(key)))
+    }
+
+    /// A key that other providers have.
+    fn of_another(&self, key: &str, name: &str) -> Option<Wrong> {
+        let others: Vec<_> = owners(key).map(|other| format!("{other:?}")).collect();
+        let what = format!("has no meaning with provider = {name:?}");
+        (!others.is_empty()).then(|| {
+            let remedy = format!("remove it, or set provider = {}", others.join(" or "));
+            Wrong::from(what).remedy(remedy)
+        })
+    }
+
     fn unknown(&self, key: &str) -> Wrong {
-        let names: Vec<_> = self.section.rows.iter().map(|row| row.key).collect();
+        let sections = [Some(self.section), self.provider];
+        let rows = sections.into_iter().flatten().flat_map(|s| s.rows);
+        let names: Vec<_> = rows.map(|row| row.key).collect();
         let wrong = Wrong::from(format!("there is no key {key:?} here")).accept(names.join(", "));
         match values::nearest(key, names.iter().copied()) {
             Some(name) => wrong.remedy(format!("write {name:?}")),
@@ -112,7 +140,7 @@ impl<'c> Reader<'c> {
     }
 
     fn row(&self, key: &str) -> Option<&'static Row> {
-        let row = self.section.row(key);
+        let row = self.find_row(key);
         debug_assert!(row.is_some(), "{} has no row {key}", self.section.path);
         row
     }
@@ -313,6 +341,7 @@ impl<'c> Reader<'c> {
         self.table(key, section).unwrap_or_else(|| Reader {
             context: self.context,
             section: schema::section(section),
+            provider: None,
             at: self.path(key),
             table: &NOTHING,
             span: self.span.clone(),
@@ -386,6 +415,11 @@ impl<'c> Reader<'c> {
         }
         named
     }
+}
+
+/// The providers whose keys have this key.
+fn owners(key: &str) -> impl Iterator<Item = &'static str> {
+    schema::providers().filter_map(move |(name, section)| section.row(key).map(|_| name))
 }
 
 /// Text, or what it is instead.

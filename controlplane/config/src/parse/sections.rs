@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::Wrong;
 use super::reader::{Located, Reader, refused};
-use super::values;
+use super::{keys, values};
 use crate::credentials::{self, StoreCredentials};
 use crate::model::{
     AccessLogTarget, Action, Aead, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, Payload, Runtime,
-    S3Backend, StoreUser, Timeouts, Tls,
+    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, Payload, Runtime, S3Backend,
+    StoreUser, Timeouts, Tls,
 };
 use crate::schema::{self, CLASSES, OPERATIONS};
 
@@ -20,7 +20,7 @@ pub(super) fn config(root: &Reader<'_>) -> Option<Config> {
     let timeouts = timeouts(&root.table_or_default("timeouts", "timeouts"));
     let backend_table = root.table("backend", "backend");
     let backend = backend_table.as_ref().and_then(backend);
-    let keys = keys(root);
+    let keys = keys::keys(root);
     let buckets = buckets(root, &keys);
     let has_users = !matches!(backend, Some(Backend::Fs { .. }));
     let credentials = credentials(root, has_users);
@@ -216,44 +216,12 @@ fn found_credentials(table: &Reader<'_>) -> Option<StoreCredentials> {
     }
 }
 
-fn missing_secret(table: &Reader<'_>, name: &str, beside: &str) {
+pub(super) fn missing_secret(table: &Reader<'_>, name: &str, beside: &str) {
     let wrong = Wrong::from(format!("{beside} needs a secret key beside it"));
     let wrong = wrong
         .accept(format!("one of {name}, {name}_env, {name}_file"))
         .remedy(format!("add {name}_file = \"PATH\""));
     table.wrong(if table.has(beside) { beside } else { name }, wrong);
-}
-
-/// All keys by name; `None` for one that has errors, so that rules that name it are not errors as well.
-fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
-    let mut keys = BTreeMap::new();
-    for (name, table) in root.named("keys", "keys.<name>") {
-        if !values::key_name(&name.value)
-            && let Some(span) = name.span
-        {
-            let accepted = "up to 64 letters, digits, '.', '_' and '-'";
-            let wrong = refused(&name.value).accept(accepted);
-            root.context
-                .report(span, format!("keys.{}", name.value), wrong);
-        }
-        keys.insert(name.value, key(&table));
-    }
-    keys
-}
-
-fn key(table: &Reader<'_>) -> Option<KeyConfig> {
-    let provider = table.choice("provider", &[()]);
-    let path = table.file("path");
-    let max_age = table.duration("max_age");
-    let max_objects = table.number("max_objects");
-    let max_bytes = table.number("max_bytes");
-    provider?;
-    Some(KeyConfig {
-        provider: KeyProvider::File { path: path? },
-        max_age: max_age?,
-        max_objects: max_objects?,
-        max_bytes: max_bytes?,
-    })
 }
 
 fn buckets(root: &Reader<'_>, keys: &BTreeMap<String, Option<KeyConfig>>) -> Vec<BucketRule> {

@@ -176,12 +176,10 @@ fn every_key_is_read() {
     );
     assert_eq!(t.min_rate, 1);
     let main = &c.keys["main"];
-    assert_eq!(
-        main.provider,
-        KeyProvider::File {
-            path: "/etc/sealgate/main.keys".into()
-        }
-    );
+    let KeyProvider::File { path } = &main.provider else {
+        panic!("not a file");
+    };
+    assert_eq!(path, Path::new("/etc/sealgate/main.keys"));
     assert_eq!(
         (main.max_age.as_secs(), main.max_objects, main.max_bytes),
         (600, 1, 1 << 30)

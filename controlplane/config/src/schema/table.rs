@@ -1,11 +1,16 @@
 //! The table itself.
 
 use super::Fallback::{self, Absent, Required, Value};
-use super::{HOUR, Kind, Row, SECOND, Section};
+use super::{HOUR, Kind, Row, Section, keys};
 
 const MIB: u64 = 1 << 20;
 
-const fn row(key: &'static str, kind: Kind, default: Fallback, doc: &'static str) -> Row {
+pub(super) const fn row(
+    key: &'static str,
+    kind: Kind,
+    default: Fallback,
+    doc: &'static str,
+) -> Row {
     Row {
         key,
         kind,
@@ -339,54 +344,8 @@ pub const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        path: "keys.<name>",
-        header: "[keys.<name>]",
-        doc: "A key that wraps key-encryption keys (KEKs). The name is written into every object sealed with it: up to 64 \
-              letters, digits, `.`, `_` and `-`. A KEK is used until one of its three bounds is met, on each core for \
-              itself.",
-        rows: &[
-            row(
-                "provider",
-                Kind::Choice(&["file"]),
-                Required,
-                "Who holds the key. `file`: a key ring file, see docs/kms/file.md.",
-            ),
-            row(
-                "path",
-                Kind::Path,
-                Required,
-                "The key ring; `sealgate key create PATH` makes one. Its mode must be 0600 or 0400.",
-            ),
-            row(
-                "max_age",
-                Kind::Duration {
-                    min: SECOND,
-                    max: 24 * HOUR,
-                },
-                Value("\"1h\""),
-                "Longest use of one KEK for new objects.",
-            ),
-            row(
-                "max_objects",
-                Kind::Integer {
-                    min: 1,
-                    max: 1 << 32,
-                },
-                Value("1048576"),
-                "Most objects sealed under one KEK. 1 asks the provider for each object.",
-            ),
-            row(
-                "max_bytes",
-                Kind::Size {
-                    min: 1,
-                    max: 1 << 50,
-                },
-                Value("\"16TiB\""),
-                "Most plaintext bytes sealed under one KEK.",
-            ),
-        ],
-    },
+    keys::COMMON,
+    keys::FILE,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",

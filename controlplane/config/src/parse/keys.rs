@@ -1,0 +1,49 @@
+//! The keys, each read as its provider wants it.
+
+use std::collections::BTreeMap;
+
+use super::reader::{Reader, refused};
+use super::values;
+use crate::model::{KeyConfig, KeyProvider};
+use crate::schema;
+
+/// All keys by name; `None` for one that has errors, so that rules that name it are not errors as well.
+pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
+    let mut keys = BTreeMap::new();
+    for (name, table) in root.named("keys", schema::KEYS) {
+        if !values::key_name(&name.value)
+            && let Some(span) = name.span
+        {
+            let accepted = "up to 64 letters, digits, '.', '_' and '-'";
+            let wrong = refused(&name.value).accept(accepted);
+            root.context
+                .report(span, format!("keys.{}", name.value), wrong);
+        }
+        keys.insert(name.value, key(&table));
+    }
+    keys
+}
+
+/// How a provider's keys are read.
+type Read = fn(&Reader<'_>) -> Option<KeyProvider>;
+
+/// In the order of the choices of `provider`.
+const READERS: &[Read] = &[file];
+
+fn key(table: &Reader<'_>) -> Option<KeyConfig> {
+    let provider = table.choice("provider", READERS);
+    let provider = provider.and_then(|read| read(table));
+    let max_age = table.duration("max_age");
+    let max_objects = table.number("max_objects");
+    let max_bytes = table.number("max_bytes");
+    Some(KeyConfig {
+        provider: provider?,
+        max_age: max_age?,
+        max_objects: max_objects?,
+        max_bytes: max_bytes?,
+    })
+}
+
+fn file(table: &Reader<'_>) -> Option<KeyProvider> {
+    table.file("path").map(|path| KeyProvider::File { path })
+}

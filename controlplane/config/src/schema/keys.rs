@@ -1,0 +1,63 @@
+//! The tables of keys: what all have in common, and what each provider adds.
+
+use super::Fallback::{Absent, Required, Value};
+use super::table::row;
+use super::{HOUR, Kind, SECOND, Section};
+
+/// Path of what all keys have in common.
+pub(crate) const KEYS: &str = "keys.<name>";
+
+pub(super) const COMMON: Section = Section {
+    path: KEYS,
+    header: "[keys.<name>]",
+    doc: "A key that wraps key-encryption keys (KEKs). The name is written into every object sealed with it: up to 64 \
+          letters, digits, `.`, `_` and `-`. A KEK is used until one of its three bounds is met, on each core for \
+          itself. The provider's own keys, below, stand in the same table.",
+    rows: &[
+        row(
+            "provider",
+            Kind::Choice(&["file"]),
+            Required,
+            "Who holds the key. `file`: a key ring file, see docs/kms/file.md.",
+        ),
+        row(
+            "max_age",
+            Kind::Duration {
+                min: SECOND,
+                max: 24 * HOUR,
+            },
+            Value("\"1h\""),
+            "Longest use of one KEK for new objects.",
+        ),
+        row(
+            "max_objects",
+            Kind::Integer {
+                min: 1,
+                max: 1 << 32,
+            },
+            Value("1048576"),
+            "Most objects sealed under one KEK. 1 asks the provider for each object.",
+        ),
+        row(
+            "max_bytes",
+            Kind::Size {
+                min: 1,
+                max: 1 << 50,
+            },
+            Value("\"16TiB\""),
+            "Most plaintext bytes sealed under one KEK.",
+        ),
+    ],
+};
+
+pub(super) const FILE: Section = Section {
+    path: "keys.<name> file",
+    header: "[keys.<name>] provider = \"file\"",
+    doc: "A key ring file, see docs/kms/file.md.",
+    rows: &[row(
+        "path",
+        Kind::Path,
+        Required,
+        "The key ring; `sealgate key create PATH` makes one. Its mode must be 0600 or 0400.",
+    )],
+};
