@@ -80,6 +80,7 @@ class Gateway:
         backend: str,
         driver: str = "auto",
         ring: Path | None = None,
+        keys: str | None = None,
         buckets: str = BUCKETS,
         credentials: str = ROOT_CREDENTIAL,
         listen: str = "",
@@ -96,8 +97,11 @@ class Gateway:
         self.endpoint = f"{scheme}://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
         self.ring = ring or folder / "keys.ring"
-        if not self.ring.exists():
-            keyring.create(self.ring)
+        if keys is None:
+            # `keys` are [keys.<name>] tables in place of a key ring called main.
+            if not self.ring.exists():
+                keyring.create(self.ring)
+            keys = f'[keys.main]\nprovider = "file"\npath = {q(self.ring)}\n'
         self.config = folder / "sealgate.toml"
         self.log = folder / "gateway.log"
         self.wrapper = wrapper or []
@@ -105,7 +109,7 @@ class Gateway:
             f"[listen]\ns3 = {q(f'127.0.0.1:{self.port}')}\nadmin = {q(f'127.0.0.1:{self.admin_port}')}\n"
             f'base_domains = ["s3.localhost"]\n{listen}\n'
             f"[runtime]\ncores = {cores}\ndriver = {q(driver)}\n{runtime}\n"
-            f"{backend}\n[keys.main]\nprovider = \"file\"\npath = {q(self.ring)}\n{buckets}\n{credentials}\n{more}"
+            f"{backend}\n{keys}{buckets}\n{credentials}\n{more}"
         )
         self.write_config(self.text)
         self.daemon: Daemon | None = None
