@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::epoch::{KekEpoch, UnwrappedKek};
 use crate::error::KeyError;
+use crate::provider::RewrappedKek;
 use crate::service::{KeyStatus, Keys};
 
 /// One request as it crosses to the control plane.
@@ -30,6 +31,18 @@ pub(crate) enum Ask {
         version: String,
         wrapped: Vec<u8>,
         reply: Reply<Arc<UnwrappedKek>>,
+    },
+    /// An object's KEK under the newest version of its key.
+    Rewrap {
+        name: String,
+        version: String,
+        wrapped: Vec<u8>,
+        reply: Reply<RewrappedKek>,
+    },
+    /// The version that new KEKs are wrapped with.
+    Newest {
+        name: String,
+        reply: Reply<Option<String>>,
     },
     /// The state of every key.
     Status { reply: Reply<Vec<KeyStatus>> },
@@ -89,6 +102,41 @@ impl KeyClient {
             wrapped,
             reply,
         })
+    }
+
+    /// The KEK that `wrapped` holds, wrapped with the newest version of the same key. Never answered from a cache.
+    ///
+    /// # Errors
+    /// See [`KeyError`]; [`KeyError::Busy`] at once when the queue is full.
+    pub fn rewrap(
+        &self,
+        key_name: &str,
+        key_version: &str,
+        wrapped: &[u8],
+    ) -> impl Future<Output = Result<RewrappedKek, KeyError>> + Send + use<> + 'static {
+        let (name, version, wrapped) = (
+            key_name.to_owned(),
+            key_version.to_owned(),
+            wrapped.to_vec(),
+        );
+        self.ask(|reply| Ask::Rewrap {
+            name,
+            version,
+            wrapped,
+            reply,
+        })
+    }
+
+    /// The version of the key that new KEKs are wrapped with; `None` where its provider keeps that to itself.
+    ///
+    /// # Errors
+    /// See [`KeyError`]; [`KeyError::Busy`] at once when the queue is full.
+    pub fn newest_version(
+        &self,
+        key_name: &str,
+    ) -> impl Future<Output = Result<Option<String>, KeyError>> + Send + use<> + 'static {
+        let name = key_name.to_owned();
+        self.ask(|reply| Ask::Newest { name, reply })
     }
 
     /// The health of every configured key, in the order of their names: what readiness reports.

@@ -16,12 +16,16 @@ mod cache;
 mod client;
 mod epoch;
 mod error;
+mod events;
 pub mod file;
+mod policy;
 mod provider;
 mod service;
 
 pub use client::{KeyClient, KeyRequest};
 pub use epoch::{EpochBounds, KekEpoch, UnwrappedKek};
 pub use error::KeyError;
+pub use events::{KeyEvent, KeyEvents, KeyOperation, KeySource};
+pub use policy::KeyPolicy;
 pub use provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
-pub use service::{KeyService, KeyStatus, Keys, NamedKey, ServiceLimits, WRAPPED_MAX};
+pub use service::{Endpoint, KeyService, KeyStatus, Keys, NamedKey, ServiceLimits, WRAPPED_MAX};

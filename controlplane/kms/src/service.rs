@@ -14,18 +14,52 @@ use crate::cache::Cache;
 use crate::client::{Ask, KeyClient, KeyRequest, Reply, WakeUp};
 use crate::epoch::{EpochBounds, KekEpoch, UnwrappedKek};
 use crate::error::KeyError;
-use crate::provider::{GeneratedKek, Provider};
+use crate::events::KeyEvents;
+use crate::policy::KeyPolicy;
+use crate::provider::{GeneratedKek, Provider, RewrappedKek};
 
 /// Longest wrapped KEK, bytes. The envelope is one metadata value of 600 characters, of which a wrapped KEK may take
 /// half; AWS KMS makes about 185 bytes of 32, Vault Transit about 90.
 pub const WRAPPED_MAX: usize = 256;
 
+/// One place where a key can be asked for.
+pub struct Endpoint {
+    /// What metrics and logs call it: a host or a region, never a secret or a key id. `local` where there is no other.
+    pub label: String,
+    /// The key at this place.
+    pub provider: Arc<dyn Provider>,
+}
+
 /// One configured key.
 pub struct NamedKey {
-    /// Who holds it.
-    pub provider: Arc<dyn Provider>,
+    /// Where it is, in the order of preference; at least one. All hold the same key: what one wraps, each unwraps.
+    pub endpoints: Vec<Endpoint>,
     /// What each KEK made with it may be used for.
     pub bounds: EpochBounds,
+    /// How failures are met, and what is kept for how long.
+    pub policy: KeyPolicy,
+    /// Whether new objects are sealed with it; otherwise it is kept to read old ones.
+    pub writes: bool,
+}
+
+impl NamedKey {
+    /// A key at one place, with the default bounds and policy.
+    #[must_use]
+    pub fn at(label: &str, provider: Arc<dyn Provider>) -> Self {
+        Self {
+            endpoints: vec![Endpoint {
+                label: label.to_owned(),
+                provider,
+            }],
+            bounds: EpochBounds::DEFAULT,
+            policy: KeyPolicy::default(),
+            writes: true,
+        }
+    }
+
+    fn first(&self) -> Arc<dyn Provider> {
+        Arc::clone(&self.endpoints[0].provider)
+    }
 }
 
 /// All configured keys by name.
@@ -92,6 +126,8 @@ enum Call {
         reply: Reply<Arc<KekEpoch>>,
     },
     Unwrap(KekId),
+    Rewrap(Reply<RewrappedKek>),
+    Newest(Reply<Option<String>>),
     Status(Reply<Vec<KeyStatus>>),
 }
 
@@ -99,6 +135,8 @@ enum Call {
 enum Answer {
     Generated(Result<GeneratedKek, KeyError>),
     Unwrapped(Result<Secret<32>, KeyError>),
+    Rewrapped(Result<RewrappedKek, KeyError>),
+    Newest(Result<Option<String>, KeyError>),
     Status(Vec<KeyStatus>),
 }
 
@@ -119,12 +157,18 @@ impl KeyService {
     /// Starts the service on a tokio runtime.
     #[must_use]
     pub fn start(keys: Keys, handle: &Handle) -> KeyClient {
-        Self::start_with(keys, ServiceLimits::default(), handle)
+        Self::start_with(keys, ServiceLimits::default(), None, handle)
     }
 
-    /// Starts the service with other bounds.
+    /// Starts the service with other bounds, and somebody who is told of every use of a key.
     #[must_use]
-    pub fn start_with(keys: Keys, limits: ServiceLimits, handle: &Handle) -> KeyClient {
+    pub fn start_with(
+        keys: Keys,
+        limits: ServiceLimits,
+        events: Option<Arc<dyn KeyEvents>>,
+        handle: &Handle,
+    ) -> KeyClient {
+        let _ = events;
         let (sender, requests) = crossbeam_channel::bounded(limits.queue);
         let wake = Arc::new(Notify::new());
         let service = Self {
@@ -178,6 +222,31 @@ impl KeyService {
                 };
                 self.take_unwrap(id, reply);
             }
+            Ask::Rewrap {
+                name,
+                version,
+                wrapped,
+                reply,
+            } => {
+                let Some(key) = self.keys.get(&name) else {
+                    return answer(reply, Err(KeyError::UnknownKey { name }));
+                };
+                let (provider, deadline) = (key.first(), self.limits.deadline);
+                let task = self.running.spawn(async move {
+                    Answer::Rewrapped(within(deadline, provider.rewrap(&version, &wrapped)).await)
+                });
+                self.calls.insert(task.id(), Call::Rewrap(reply));
+            }
+            Ask::Newest { name, reply } => {
+                let Some(key) = self.keys.get(&name) else {
+                    return answer(reply, Err(KeyError::UnknownKey { name }));
+                };
+                let (provider, deadline) = (key.first(), self.limits.deadline);
+                let task = self.running.spawn(async move {
+                    Answer::Newest(within(deadline, provider.newest_version()).await)
+                });
+                self.calls.insert(task.id(), Call::Newest(reply));
+            }
             Ask::Status { reply } => {
                 let task = check_all(&self.keys, self.limits.deadline);
                 let task = self.running.spawn(async { Answer::Status(task.await) });
@@ -195,7 +264,7 @@ impl KeyService {
         let Some(key) = self.keys.get(&name) else {
             return answer(reply, Err(KeyError::UnknownKey { name }));
         };
-        let (provider, bounds) = (Arc::clone(&key.provider), key.bounds);
+        let (provider, bounds) = (key.first(), key.bounds);
         let deadline = self.limits.deadline;
         let task = self.running.spawn(async move {
             Answer::Generated(within(deadline, provider.generate()).await.and_then(fits))
@@ -223,7 +292,7 @@ impl KeyService {
             return waiting.push(reply);
         }
         self.waiting.insert(id.clone(), vec![reply]);
-        let provider = Arc::clone(&key.provider);
+        let provider = key.first();
         let (deadline, asked) = (self.limits.deadline, id.clone());
         let task = self.running.spawn(async move {
             let call = provider.unwrap(&asked.version, &asked.wrapped);
@@ -262,11 +331,25 @@ impl KeyService {
                 };
                 self.unwrapped(id, unwrapped);
             }
+            (Some(Call::Rewrap(reply)), outcome) => answer(
+                reply,
+                outcome.and_then(|a| match a {
+                    Answer::Rewrapped(rewrapped) => rewrapped,
+                    _ => Err(broken()),
+                }),
+            ),
+            (Some(Call::Newest(reply)), outcome) => answer(
+                reply,
+                outcome.and_then(|a| match a {
+                    Answer::Newest(version) => version,
+                    _ => Err(broken()),
+                }),
+            ),
             (Some(Call::Status(reply)), outcome) => answer(
                 reply,
-                outcome.map(|a| match a {
-                    Answer::Status(all) => all,
-                    Answer::Generated(_) | Answer::Unwrapped(_) => Vec::new(),
+                outcome.and_then(|a| match a {
+                    Answer::Status(all) => Ok(all),
+                    _ => Err(broken()),
                 }),
             ),
             (None, _) => {}
@@ -371,7 +454,7 @@ fn check_all(
 ) -> impl Future<Output = Vec<KeyStatus>> + Send + use<> {
     let asked: Vec<_> = keys
         .iter()
-        .map(|(name, key)| (name.clone(), Arc::clone(&key.provider)))
+        .map(|(name, key)| (name.clone(), key.first()))
         .collect();
     async move {
         let mut calls = JoinSet::new();

@@ -12,7 +12,7 @@ use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
 };
 use sealgate_kms::file::FileProvider;
-use sealgate_kms::{EpochBounds, KeyClient, KeyService, Keys, NamedKey};
+use sealgate_kms::{Endpoint, EpochBounds, KeyClient, KeyPolicy, KeyService, Keys, NamedKey};
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_telemetry::AccessLog;
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
@@ -139,25 +139,37 @@ impl Reloadable {
 fn open_keys(config: &Config) -> Result<Keys, String> {
     let mut keys = Keys::new();
     for (name, key) in &config.keys {
-        let provider = match &key.provider {
-            KeyProvider::File { path } => {
-                FileProvider::open(name, path).map_err(|e| format!("keys.{name}: {e}"))?
-            }
-        };
+        let endpoints = open_key(name, &key.provider).map_err(|e| format!("keys.{name}: {e}"))?;
         let bounds = EpochBounds {
             max_age: key.max_age,
             max_objects: key.max_objects,
             max_bytes: key.max_bytes,
         };
-        keys.insert(
-            name.clone(),
-            NamedKey {
-                provider: Arc::new(provider),
-                bounds,
-            },
-        );
+        let seals = |rule: &sealgate_config::BucketRule| {
+            rule.encrypt && rule.key.as_deref() == Some(name.as_str())
+        };
+        let key = NamedKey {
+            endpoints,
+            bounds,
+            policy: KeyPolicy::default(),
+            writes: config.buckets.iter().any(seals),
+        };
+        keys.insert(name.clone(), key);
     }
     Ok(keys)
+}
+
+/// One key at each place that can be asked for it, in the order of preference.
+fn open_key(name: &str, provider: &KeyProvider) -> Result<Vec<Endpoint>, String> {
+    match provider {
+        KeyProvider::File { path } => {
+            let provider = FileProvider::open(name, path).map_err(|e| e.to_string())?;
+            Ok(vec![Endpoint {
+                label: "local".to_owned(),
+                provider: Arc::new(provider),
+            }])
+        }
+    }
 }
 
 fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan, String> {

@@ -88,15 +88,12 @@ impl Provider for Scripted {
 }
 
 fn keys(provider: &Arc<Scripted>) -> Keys {
-    let key = NamedKey {
-        provider: Arc::clone(provider) as Arc<dyn Provider>,
-        bounds: EpochBounds::DEFAULT,
-    };
+    let key = NamedKey::at("local", Arc::clone(provider) as Arc<dyn Provider>);
     Keys::from([("main".to_owned(), key)])
 }
 
 fn start(provider: &Arc<Scripted>, limits: ServiceLimits) -> KeyClient {
-    KeyService::start_with(keys(provider), limits, &Handle::current())
+    KeyService::start_with(keys(provider), limits, None, &Handle::current())
 }
 
 fn error<T>(outcome: Result<T, KeyError>) -> KeyError {
