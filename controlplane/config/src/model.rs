@@ -181,6 +181,13 @@ pub enum KeyProvider {
         /// Its path.
         path: PathBuf,
     },
+    /// An environment variable.
+    Env {
+        /// Its name.
+        variable: String,
+        /// What it held at start: a key in base64, or a key ring.
+        value: SecretString,
+    },
 }
 
 /// How the objects of some buckets or prefixes are kept.

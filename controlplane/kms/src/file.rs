@@ -24,13 +24,16 @@ use std::path::Path;
 use sealgate_aead::Secret;
 
 pub use ring::{KeyRing, KeyRingError, KeyRingProblem};
+pub(crate) use ring::{NoKey, decode_key};
 pub use wrap::WRAPPED_LEN;
+pub(crate) use wrap::additional_data;
 
 use crate::error::KeyError;
 use crate::provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
 
 /// One named key whose versions are a [`KeyRing`] in memory.
 pub struct FileProvider {
+    kind: &'static str,
     name: String,
     ring: KeyRing,
 }
@@ -47,7 +50,12 @@ impl FileProvider {
     /// A provider over a ring that is already loaded.
     #[must_use]
     pub fn new(name: &str, ring: KeyRing) -> Self {
+        Self::of_kind("file", name, ring)
+    }
+
+    pub(crate) fn of_kind(kind: &'static str, name: &str, ring: KeyRing) -> Self {
         Self {
+            kind,
             name: name.to_owned(),
             ring,
         }
@@ -91,7 +99,7 @@ impl FileProvider {
         wrap::unwrap(key, &self.name, number, wrapped).map_err(|e| match e {
             wrap::Refusal::OtherKey { theirs, ours } => KeyError::Denied(format!(
                 "this object's key-encryption key was wrapped by another key: key {:?} version {number} in the key ring \
-                 {} has the check value {ours}, the object needs {theirs}; configure the key file that sealed it",
+                 {} has the check value {ours}, the object needs {theirs}; configure the key ring that sealed it",
                 self.name,
                 self.ring.path().display(),
             )),
@@ -107,7 +115,7 @@ impl FileProvider {
 
 impl Provider for FileProvider {
     fn kind(&self) -> &'static str {
-        "file"
+        self.kind
     }
 
     fn generate(&self) -> ProviderFuture<'_, GeneratedKek> {
@@ -136,7 +144,7 @@ pub(crate) fn random_secret() -> Result<Secret<32>, KeyError> {
     Secret::fill_with(|bytes| fill_random(bytes))
 }
 
-fn fill_random(out: &mut [u8]) -> Result<(), KeyError> {
+pub(crate) fn fill_random(out: &mut [u8]) -> Result<(), KeyError> {
     aws_lc_rs::rand::fill(out).map_err(|_| KeyError::Unavailable {
         reason: "the system's random generator failed".into(),
         retry_after: std::time::Duration::from_secs(1),

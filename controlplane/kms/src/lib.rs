@@ -14,10 +14,12 @@
 
 mod cache;
 mod client;
+pub mod env;
 mod epoch;
 mod error;
 mod events;
 pub mod file;
+pub mod pkcs11;
 mod policy;
 mod provider;
 mod service;

@@ -8,6 +8,7 @@ mod admin;
 mod cli;
 mod dataplane;
 mod dev;
+mod keys;
 mod plan;
 mod serve;
 

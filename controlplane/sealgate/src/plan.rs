@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use sealgate_aead::Library;
 use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts};
-use sealgate_config::{Aead, Backend, Config, Driver, KeyProvider, S3Backend};
+use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
 };
-use sealgate_kms::file::FileProvider;
-use sealgate_kms::{Endpoint, EpochBounds, KeyClient, KeyPolicy, KeyService, Keys, NamedKey};
+use sealgate_kms::{KeyClient, KeyService};
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_telemetry::AccessLog;
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
 use tokio::runtime::Handle;
 
 use crate::dataplane::{Plan, S3Plan, StorePlan};
+use crate::keys;
 
 /// Rises with every configuration that is taken over.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
@@ -60,7 +60,7 @@ pub(crate) fn make(
         Library::AwsLc => Provider::AwsLc,
         Library::Ring => Provider::Ring,
     };
-    let keys = KeyService::start(open_keys(config)?, runtime);
+    let keys = KeyService::start(keys::open(config)?, runtime);
     let tls = match &config.listen.tls {
         Some(tls) => Some(Arc::new(
             TlsAcceptor::from_pem(&tls.cert, &tls.key, provider).map_err(|e| e.to_string())?,
@@ -111,7 +111,7 @@ pub(crate) fn make(
 impl Reloadable {
     /// Takes over what can change of a new configuration.
     pub(crate) fn replace(&self, config: &Config) -> Result<(), String> {
-        let keys = open_keys(config)?;
+        let keys = keys::open(config)?;
         // The reply is not waited for: requests that need a key meet the old ones until it is done.
         let replaced = self.keys.replace(keys);
         self.runtime.spawn(async move {
@@ -132,42 +132,6 @@ impl Reloadable {
             Err(e) => {
                 tracing::error!(error = %e, "the certificate was not reloaded; the old one stays")
             }
-        }
-    }
-}
-
-fn open_keys(config: &Config) -> Result<Keys, String> {
-    let mut keys = Keys::new();
-    for (name, key) in &config.keys {
-        let endpoints = open_key(name, &key.provider).map_err(|e| format!("keys.{name}: {e}"))?;
-        let bounds = EpochBounds {
-            max_age: key.max_age,
-            max_objects: key.max_objects,
-            max_bytes: key.max_bytes,
-        };
-        let seals = |rule: &sealgate_config::BucketRule| {
-            rule.encrypt && rule.key.as_deref() == Some(name.as_str())
-        };
-        let key = NamedKey {
-            endpoints,
-            bounds,
-            policy: KeyPolicy::default(),
-            writes: config.buckets.iter().any(seals),
-        };
-        keys.insert(name.clone(), key);
-    }
-    Ok(keys)
-}
-
-/// One key at each place that can be asked for it, in the order of preference.
-fn open_key(name: &str, provider: &KeyProvider) -> Result<Vec<Endpoint>, String> {
-    match provider {
-        KeyProvider::File { path } => {
-            let provider = FileProvider::open(name, path).map_err(|e| e.to_string())?;
-            Ok(vec![Endpoint {
-                label: "local".to_owned(),
-                provider: Arc::new(provider),
-            }])
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Wrong;
 use super::reader::{Reader, refused};
 use super::values;
 use crate::model::{KeyConfig, KeyProvider};
@@ -28,7 +29,7 @@ pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
 type Read = fn(&Reader<'_>) -> Option<KeyProvider>;
 
 /// In the order of the choices of `provider`.
-const READERS: &[Read] = &[file];
+const READERS: &[Read] = &[file, env];
 
 fn key(table: &Reader<'_>) -> Option<KeyConfig> {
     let provider = table.choice("provider", READERS);
@@ -46,4 +47,15 @@ fn key(table: &Reader<'_>) -> Option<KeyConfig> {
 
 fn file(table: &Reader<'_>) -> Option<KeyProvider> {
     table.file("path").map(|path| KeyProvider::File { path })
+}
+
+fn env(table: &Reader<'_>) -> Option<KeyProvider> {
+    let variable = table.variable_name("variable")?;
+    let Some(value) = table.context.environment.get(&variable) else {
+        let what = format!("the environment variable {variable} is not set or empty");
+        let remedy = format!("set {variable} for this process: openssl rand -base64 32");
+        table.wrong("variable", Wrong::from(what).remedy(remedy));
+        return None;
+    };
+    Some(KeyProvider::Env { variable, value })
 }

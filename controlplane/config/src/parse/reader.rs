@@ -133,7 +133,7 @@ impl<'c> Reader<'c> {
         let wrong = Wrong {
             what: "is missing".into(),
             accepted,
-            remedy: Some(format!("add {key:?} to {place}").replace('"', "`")),
+            remedy: Some(format!("add `{key}` to {place}")),
         };
         self.context
             .report(self.span.clone(), self.path(key), wrong);

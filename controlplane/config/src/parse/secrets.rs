@@ -40,8 +40,8 @@ impl Reader<'_> {
         }
     }
 
-    fn variable(&self, key: &str) -> Option<SecretString> {
-        // A secret put in place of the variable's name must not be shown.
+    /// The name of an environment variable. A secret put in its place must not be shown.
+    pub(super) fn variable_name(&self, key: &str) -> Option<String> {
         let name = self.value(key, |value| {
             value
                 .as_str()
@@ -49,13 +49,15 @@ impl Reader<'_> {
                 .map(str::to_owned)
                 .ok_or_else(|| Wrong::from("is not the name of an environment variable".to_owned()))
         })?;
-        let found = self.context.environment.get(&name.value);
+        Some(name.value)
+    }
+
+    fn variable(&self, key: &str) -> Option<SecretString> {
+        let name = self.variable_name(key)?;
+        let found = self.context.environment.get(&name);
         if found.is_none() {
-            let what = format!(
-                "the environment variable {} is not set or empty",
-                name.value
-            );
-            let remedy = format!("set {} for this process", name.value);
+            let what = format!("the environment variable {name} is not set or empty");
+            let remedy = format!("set {name} for this process");
             self.wrong(key, Wrong::from(what).remedy(remedy));
         }
         found

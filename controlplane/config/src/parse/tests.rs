@@ -195,6 +195,20 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn a_key_may_be_in_the_environment() {
+    let text = SMALL.replace(
+        "provider = \"file\"\npath = \"k.keys\"",
+        "provider = \"env\"\nvariable = \"TOKEN\"\nmax_age = \"2h\"",
+    );
+    let key = good(&text).keys.remove("k").expect("the key");
+    assert!(matches!(
+        &key.provider,
+        KeyProvider::Env { variable, value } if variable == "TOKEN" && value.expose() == "the-token"
+    ));
+    assert_eq!(key.max_age.as_secs(), 7200);
+}
+
+#[test]
 fn the_store_is_read() {
     let Backend::S3(s3) = good(FULL).backend else {
         panic!("an S3 store")

@@ -1,8 +1,8 @@
 //! The tables of keys: what all have in common, and what each provider adds.
 
-use super::Fallback::{Absent, Required, Value};
+use super::Fallback::{Required, Value};
 use super::table::row;
-use super::{HOUR, Kind, SECOND, Section};
+use super::{HOUR, Kind, Row, SECOND, Section};
 
 /// Path of what all keys have in common.
 pub(crate) const KEYS: &str = "keys.<name>";
@@ -16,9 +16,9 @@ pub(super) const COMMON: Section = Section {
     rows: &[
         row(
             "provider",
-            Kind::Choice(&["file"]),
+            Kind::Choice(&["file", "env"]),
             Required,
-            "Who holds the key. `file`: a key ring file, see docs/kms/file.md.",
+            "Who holds the key. Each has a page in docs/kms, and keys of its own below.",
         ),
         row(
             "max_age",
@@ -60,4 +60,18 @@ pub(super) const FILE: Section = Section {
         Required,
         "The key ring; `sealgate key create PATH` makes one. Its mode must be 0600 or 0400.",
     )],
+};
+
+pub(super) const ENV: Section = Section {
+    path: "keys.<name> env",
+    header: "[keys.<name>] provider = \"env\"",
+    doc: "A key in an environment variable, see docs/kms/env.md.",
+    rows: &[Row {
+        key: "variable",
+        kind: Kind::Variable,
+        default: Required,
+        doc: "The variable. It holds 32 bytes in base64 (`openssl rand -base64 32`), or the whole text of a key ring.",
+        // A key put here by mistake must not be shown.
+        secret: true,
+    }],
 };

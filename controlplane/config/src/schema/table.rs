@@ -346,6 +346,7 @@ pub const SECTIONS: &[Section] = &[
     },
     keys::COMMON,
     keys::FILE,
+    keys::ENV,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",

@@ -81,6 +81,15 @@ impl KeyRing {
         Parser { path, text }.ring()
     }
 
+    /// A ring with one key, version 1; `path` is for messages.
+    pub(crate) fn single(path: &Path, key: Secret<32>) -> Self {
+        Self {
+            path: path.to_owned(),
+            current: 1,
+            versions: BTreeMap::from([(1, key)]),
+        }
+    }
+
     /// The version that seals, and its key.
     #[must_use]
     pub fn current(&self) -> (u32, &Secret<32>) {
@@ -162,6 +171,32 @@ fn publish(path: &Path, text: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Why a text is no key.
+pub(crate) enum NoKey {
+    /// Not base64, or far too long.
+    Malformed,
+    /// Of that many bytes.
+    Long(usize),
+    /// Nothing but zeros.
+    Zero,
+}
+
+/// 32 bytes in base64.
+pub(crate) fn decode_key(encoded: &str) -> Result<Secret<32>, NoKey> {
+    // Room beyond, so that a longer key is told from a right one.
+    let mut bytes = Zeroizing::new([0; 48]);
+    let len = BASE64
+        .decode_slice(encoded, &mut *bytes)
+        .map_err(|_| NoKey::Malformed)?;
+    if len != 32 {
+        return Err(NoKey::Long(len));
+    }
+    if bytes[..32].iter().all(|byte| *byte == 0) {
+        return Err(NoKey::Zero);
+    }
+    Secret::from_slice(&bytes[..32]).ok_or(NoKey::Malformed)
+}
+
 struct Parser<'a> {
     path: &'a Path,
     text: &'a str,
@@ -213,20 +248,12 @@ impl Parser<'_> {
         let Some(encoded) = key.get_ref().as_str() else {
             return Err(refuse(expected));
         };
-        // One byte of room beyond, so that a longer key is told from a right one.
-        let mut bytes = Zeroizing::new([0; 48]);
-        let len = BASE64
-            .decode_slice(encoded, &mut *bytes)
-            .map_err(|_| refuse(expected.clone()))?;
-        if len != 32 {
-            return Err(refuse(format!("{expected}, this is {len} bytes")));
+        match decode_key(encoded) {
+            Ok(key) => Ok((id, key)),
+            Err(NoKey::Malformed) => Err(refuse(expected)),
+            Err(NoKey::Long(len)) => Err(refuse(format!("{expected}, this is {len} bytes"))),
+            Err(NoKey::Zero) => Err(refuse(format!("key of version {id}: all zero is no key"))),
         }
-        if bytes[..32].iter().all(|byte| *byte == 0) {
-            return Err(refuse(format!("key of version {id}: all zero is no key")));
-        }
-        Secret::from_slice(&bytes[..32])
-            .map(|key| (id, key))
-            .ok_or_else(|| refuse(expected))
     }
 
     fn field<'t>(

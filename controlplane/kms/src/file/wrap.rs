@@ -85,7 +85,8 @@ fn check(key: &Secret<32>) -> [u8; CHECK_LEN] {
     out
 }
 
-fn additional_data(name: &str, version: u32) -> Vec<u8> {
+/// What binds a wrapped KEK to the name and version of its key.
+pub(crate) fn additional_data(name: &str, version: impl std::fmt::Display) -> Vec<u8> {
     format!("sealgate/kek/v1\0{name}\0{version}").into_bytes()
 }
 

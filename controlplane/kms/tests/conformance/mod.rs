@@ -9,22 +9,22 @@ use sealgate_aead::Secret;
 use sealgate_kms::{GeneratedKek, KeyError, Provider, WRAPPED_MAX};
 
 /// Makes the key's owner add a version, as an operator would.
-pub type Rotate = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
+pub(crate) type Rotate = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// A provider under test.
-pub struct Subject {
+pub(crate) struct Subject {
     /// The key, configured as `main`.
-    pub main: Arc<dyn Provider>,
+    pub(crate) main: Arc<dyn Provider>,
     /// The same key at the same provider, configured under another name: KEKs of `main` must not open with it.
-    pub other_name: Arc<dyn Provider>,
+    pub(crate) other_name: Arc<dyn Provider>,
     /// Another key.
-    pub other_key: Arc<dyn Provider>,
+    pub(crate) other_key: Arc<dyn Provider>,
     /// Adds a version to the key of `main`; `None` where that takes a new configuration.
-    pub rotate: Option<Rotate>,
+    pub(crate) rotate: Option<Rotate>,
 }
 
 /// Runs everything; says what does not hold by panicking.
-pub async fn conforms(subject: Subject) {
+pub(crate) async fn conforms(subject: Subject) {
     let provider = subject.main.as_ref();
     makes_distinct_keys_that_open(provider).await;
     refuses_other_names_and_keys(&subject).await;

@@ -143,6 +143,34 @@ fn errors_say_where_what_and_what_instead() {
         ),
         ("path = \"main.keys\"", "", &["keys.main.path: is missing"]),
         (
+            "path = \"main.keys\"",
+            "path = \"main.keys\"\nvariable = \"TOKEN\"",
+            &[
+                "keys.main.variable",
+                "no meaning with provider = \"file\"",
+                "or set provider = \"env\"",
+            ],
+        ),
+        (
+            "path = \"main.keys\"",
+            "path = \"main.keys\"\npaht = \"main.keys\"",
+            &["keys.main.paht", "write \"path\""],
+        ),
+        (
+            "provider = \"file\"\npath = \"main.keys\"",
+            "provider = \"env\"",
+            &["keys.main.variable: is missing", "add `variable`"],
+        ),
+        (
+            "provider = \"file\"\npath = \"main.keys\"",
+            "provider = \"env\"\nvariable = \"NOT_THERE\"",
+            &[
+                "keys.main.variable",
+                "NOT_THERE is not set",
+                "openssl rand -base64 32",
+            ],
+        ),
+        (
             "[keys.other]",
             "[keys.\"other one\"]\npath = \"x\"\nprovider = \"file\"\n[keys.other]",
             &["keys.other one", "letters, digits"],
@@ -318,6 +346,18 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         format!("secret_key = \"\"\"\n{SECRET}\n\"\"\" x"),
     ] {
         let text = errors(&SMALL.replace("secret_key = \"s\"", &wrong)).to_string();
+        assert!(!text.contains(SECRET), "{wrong} shows it:\n{text}");
+    }
+    for wrong in [
+        format!("provider = \"env\"\nvariable = {quoted}"),
+        format!("provider = \"env\"\nvariabel = {quoted}"),
+        format!("provider = \"envi\"\nvariable = {quoted}"),
+        format!("provider = \"file\"\nvariable = {quoted}"),
+        format!("variable = {quoted}"),
+    ] {
+        let changed = SMALL.replace("provider = \"file\"\npath = \"k.keys\"", &wrong);
+        assert!(changed.contains(SECRET));
+        let text = errors(&changed).to_string();
         assert!(!text.contains(SECRET), "{wrong} shows it:\n{text}");
     }
     // Two errors on one line: the other one's line is blanked as well.
