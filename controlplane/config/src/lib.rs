@@ -19,8 +19,8 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     AccessLogTarget, Action, Aead, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, Payload, Runtime,
-    S3Backend, StoreUser, Timeouts, Tls,
+    Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, Payload, Pkcs11Key,
+    Pkcs11Token, Runtime, S3Backend, StoreUser, Timeouts, Tls,
 };
 pub use secret::SecretString;
 

@@ -188,6 +188,31 @@ pub enum KeyProvider {
         /// What it held at start: a key in base64, or a key ring.
         value: SecretString,
     },
+    /// A token.
+    Pkcs11(Pkcs11Key),
+}
+
+/// A key in a token.
+pub struct Pkcs11Key {
+    /// The vendor's library.
+    pub module: PathBuf,
+    /// Which token.
+    pub token: Pkcs11Token,
+    /// The user PIN.
+    pub pin: SecretString,
+    /// Label of all versions of the key.
+    pub key_label: String,
+    /// The token makes nonces and takes none.
+    pub token_makes_nonces: bool,
+}
+
+/// How a token is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pkcs11Token {
+    /// By its label.
+    Label(String),
+    /// By its slot.
+    Slot(u64),
 }
 
 /// How the objects of some buckets or prefixes are kept.

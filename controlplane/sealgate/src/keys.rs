@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use sealgate_config::{Config, KeyProvider};
+use sealgate_config::{Config, KeyProvider, Pkcs11Token};
 use sealgate_kms::file::FileProvider;
+use sealgate_kms::pkcs11::{Pkcs11Config, Pkcs11Provider, TokenSelector};
 use sealgate_kms::{Endpoint, EpochBounds, KeyPolicy, Keys, NamedKey, Provider, env};
+use zeroize::Zeroizing;
 
 /// Opens every configured key.
 pub(crate) fn open(config: &Config) -> Result<Keys, String> {
@@ -36,6 +38,24 @@ fn endpoints(name: &str, provider: &KeyProvider) -> Result<Vec<Endpoint>, String
         KeyProvider::File { path } => {
             let provider = FileProvider::open(name, path).map_err(|e| e.to_string())?;
             Ok(local(provider))
+        }
+        KeyProvider::Pkcs11(key) => {
+            let config = Pkcs11Config {
+                module: key.module.clone(),
+                token: match &key.token {
+                    Pkcs11Token::Label(label) => TokenSelector::Label(label.clone()),
+                    Pkcs11Token::Slot(slot) => TokenSelector::Slot(*slot),
+                },
+                pin: Zeroizing::new(key.pin.expose().to_owned()),
+                key_label: key.key_label.clone(),
+                token_makes_nonces: key.token_makes_nonces,
+            };
+            let label = config.token.to_string();
+            let provider = Pkcs11Provider::open(name, config).map_err(|e| e.to_string())?;
+            Ok(vec![Endpoint {
+                label,
+                provider: Arc::new(provider),
+            }])
         }
         KeyProvider::Env { variable, value } => {
             let provider = env::provider(name, variable, value.expose());

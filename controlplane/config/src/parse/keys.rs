@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::Wrong;
 use super::reader::{Reader, refused};
 use super::values;
-use crate::model::{KeyConfig, KeyProvider};
+use crate::model::{KeyConfig, KeyProvider, Pkcs11Key, Pkcs11Token};
 use crate::schema;
+use crate::secret::SecretString;
 
 /// All keys by name; `None` for one that has errors, so that rules that name it are not errors as well.
 pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
@@ -29,7 +30,7 @@ pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
 type Read = fn(&Reader<'_>) -> Option<KeyProvider>;
 
 /// In the order of the choices of `provider`.
-const READERS: &[Read] = &[file, env];
+const READERS: &[Read] = &[file, env, pkcs11];
 
 fn key(table: &Reader<'_>) -> Option<KeyConfig> {
     let provider = table.choice("provider", READERS);
@@ -58,4 +59,43 @@ fn env(table: &Reader<'_>) -> Option<KeyProvider> {
         return None;
     };
     Some(KeyProvider::Env { variable, value })
+}
+
+fn pkcs11(table: &Reader<'_>) -> Option<KeyProvider> {
+    let module = table.file("module");
+    let token = match (table.has("token_label"), table.has("slot")) {
+        (true, false) => table
+            .text("token_label")
+            .map(|text| Pkcs11Token::Label(text.value)),
+        (false, true) => table.number("slot").map(Pkcs11Token::Slot),
+        (true, true) => {
+            let what = Wrong::from("token_label is there as well".to_owned());
+            table.misplaced("slot", what.remedy("keep one of them"));
+            None
+        }
+        (false, false) => {
+            table.missing("token_label");
+            None
+        }
+    };
+    let pin = required_secret(table, "pin");
+    let key_label = table.text("key_label");
+    let token_makes_nonces = table.choice("nonce", &[false, true]);
+    Some(KeyProvider::Pkcs11(Pkcs11Key {
+        module: module?,
+        token: token?,
+        pin: pin?,
+        key_label: key_label?.value,
+        token_makes_nonces: token_makes_nonces?,
+    }))
+}
+
+/// The secret under one of `name`, `name_env` and `name_file`.
+fn required_secret(table: &Reader<'_>, name: &str) -> Option<SecretString> {
+    if table.secret_keys(name).is_empty() {
+        let wrong = Wrong::from("is missing".to_owned());
+        let wrong = wrong.accept(format!("one of {name}, {name}_env, {name}_file"));
+        table.wrong(name, wrong.remedy(format!("add `{name}_file`")));
+    }
+    table.secret(name)
 }

@@ -209,6 +209,25 @@ fn a_key_may_be_in_the_environment() {
 }
 
 #[test]
+fn a_key_may_be_in_a_token() {
+    let text = SMALL.replace(
+        "provider = \"file\"\npath = \"k.keys\"",
+        "provider = \"pkcs11\"\nmodule = \"hsm.so\"\nslot = 7\npin_env = \"TOKEN\"\nkey_label = \"seal\"",
+    );
+    let key = good(&text).keys.remove("k").expect("the key");
+    let KeyProvider::Pkcs11(key) = key.provider else {
+        panic!("not a token")
+    };
+    assert_eq!(key.module, Path::new("/etc/sealgate/hsm.so"));
+    assert_eq!(key.token, Pkcs11Token::Slot(7));
+    assert_eq!(
+        (key.pin.expose(), key.key_label.as_str()),
+        ("the-token", "seal")
+    );
+    assert!(!key.token_makes_nonces);
+}
+
+#[test]
 fn the_store_is_read() {
     let Backend::S3(s3) = good(FULL).backend else {
         panic!("an S3 store")

@@ -1,7 +1,7 @@
 //! The tables of keys: what all have in common, and what each provider adds.
 
-use super::Fallback::{Required, Value};
-use super::table::row;
+use super::Fallback::{Absent, Required, Value};
+use super::table::{row, secret};
 use super::{HOUR, Kind, Row, SECOND, Section};
 
 /// Path of what all keys have in common.
@@ -16,7 +16,7 @@ pub(super) const COMMON: Section = Section {
     rows: &[
         row(
             "provider",
-            Kind::Choice(&["file", "env"]),
+            Kind::Choice(&["file", "env", "pkcs11"]),
             Required,
             "Who holds the key. Each has a page in docs/kms, and keys of its own below.",
         ),
@@ -74,4 +74,62 @@ pub(super) const ENV: Section = Section {
         // A key put here by mistake must not be shown.
         secret: true,
     }],
+};
+
+pub(super) const PKCS11: Section = Section {
+    path: "keys.<name> pkcs11",
+    header: "[keys.<name>] provider = \"pkcs11\"",
+    doc: "A key in a token (an HSM, SoftHSM2), see docs/kms/pkcs11.md. The token is named by `token_label` or by `slot`; \
+          one of `pin`, `pin_env`, `pin_file` is required.",
+    rows: &[
+        row(
+            "module",
+            Kind::Path,
+            Required,
+            "The vendor's PKCS#11 library, a `.so`.",
+        ),
+        row(
+            "token_label",
+            Kind::Text,
+            Absent("see above"),
+            "The token's label.",
+        ),
+        row(
+            "slot",
+            Kind::Integer {
+                min: 0,
+                max: u64::MAX,
+            },
+            Absent("see above"),
+            "The token's slot. Labels are better: slots of many modules change when tokens come and go.",
+        ),
+        secret(
+            "pin",
+            Kind::Text,
+            "The user PIN. A wrong one is offered once, never again before a change.",
+        ),
+        secret(
+            "pin_env",
+            Kind::Variable,
+            "Environment variable that holds the PIN.",
+        ),
+        row(
+            "pin_file",
+            Kind::Path,
+            Absent("none"),
+            "File that holds the PIN.",
+        ),
+        row(
+            "key_label",
+            Kind::Text,
+            Required,
+            "`CKA_LABEL` of the AES-256 keys that are the versions of this key; `CKA_ID` is the version's number.",
+        ),
+        row(
+            "nonce",
+            Kind::Choice(&["gateway", "token"]),
+            Value("\"gateway\""),
+            "Who makes nonces. `token` for modules that take none for `CKM_AES_GCM`.",
+        ),
+    ],
 };

@@ -20,7 +20,7 @@ pub(super) const fn row(
     }
 }
 
-const fn secret(key: &'static str, kind: Kind, doc: &'static str) -> Row {
+pub(super) const fn secret(key: &'static str, kind: Kind, doc: &'static str) -> Row {
     Row {
         key,
         kind,
@@ -347,6 +347,7 @@ pub const SECTIONS: &[Section] = &[
     keys::COMMON,
     keys::FILE,
     keys::ENV,
+    keys::PKCS11,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",

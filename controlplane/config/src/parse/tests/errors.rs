@@ -171,6 +171,21 @@ fn errors_say_where_what_and_what_instead() {
             ],
         ),
         (
+            "provider = \"file\"\npath = \"main.keys\"",
+            "provider = \"pkcs11\"\nmodule = \"p.so\"\npin = \"1\"\nkey_label = \"k\"",
+            &["keys.main.token_label: is missing"],
+        ),
+        (
+            "provider = \"file\"\npath = \"main.keys\"",
+            "provider = \"pkcs11\"\nmodule = \"p.so\"\npin = \"1\"\nkey_label = \"k\"\nslot = 1\ntoken_label = \"t\"",
+            &["keys.main.slot", "token_label is there as well"],
+        ),
+        (
+            "provider = \"file\"\npath = \"main.keys\"",
+            "provider = \"pkcs11\"\nmodule = \"p.so\"\nkey_label = \"k\"\nslot = 1",
+            &["keys.main.pin: is missing", "one of pin, pin_env, pin_file"],
+        ),
+        (
             "[keys.other]",
             "[keys.\"other one\"]\npath = \"x\"\nprovider = \"file\"\n[keys.other]",
             &["keys.other one", "letters, digits"],
