@@ -20,7 +20,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use model::{
     AccessLogTarget, Action, Aead, Backend, Binding, BucketRule, Config, Credential, Driver,
     Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, Payload, Pkcs11Key,
-    Pkcs11Token, Runtime, S3Backend, StoreUser, Timeouts, Tls,
+    Pkcs11Token, Runtime, S3Backend, SecretSource, StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
 };
 pub use secret::SecretString;
 

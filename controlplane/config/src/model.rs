@@ -1,5 +1,7 @@
 //! The configuration as the program uses it: complete, checked, secrets resolved.
 
+mod vault;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::time::Duration;
 
 use crate::credentials::StoreCredentials;
 use crate::secret::SecretString;
+pub use vault::{SecretSource, VaultAuth, VaultKey};
 
 /// All of it.
 pub struct Config {
@@ -190,6 +193,8 @@ pub enum KeyProvider {
     },
     /// A token.
     Pkcs11(Pkcs11Key),
+    /// Transit of OpenBao or Vault.
+    Vault(Box<VaultKey>),
 }
 
 /// A key in a token.

@@ -54,6 +54,8 @@ pub enum Kind {
     Address,
     /// `http://host[:port]` or `https://host[:port]`.
     Url,
+    /// A list of such, each once.
+    Urls,
     /// `true` or `false`.
     Boolean,
     /// A whole number.
@@ -140,6 +142,7 @@ impl Kind {
                 "\"address:port\", for example \"0.0.0.0:9000\" or \"[::]:9000\"".into()
             }
             Self::Url => "\"http://host[:port]\" or \"https://host[:port]\"".into(),
+            Self::Urls => "a list of \"https://host[:port]\"".into(),
             Self::Boolean => "true or false".into(),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Size { min, max } => format!(

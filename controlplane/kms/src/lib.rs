@@ -23,6 +23,7 @@ pub mod pkcs11;
 mod policy;
 mod provider;
 mod service;
+pub mod vault;
 
 pub use client::{KeyClient, KeyRequest};
 pub use epoch::{EpochBounds, KekEpoch, UnwrappedKek};

@@ -1,18 +1,22 @@
 //! From `[keys.<name>]` to the providers that hold the keys.
 
+mod vault;
+
 use std::sync::Arc;
 
 use sealgate_config::{Config, KeyProvider, Pkcs11Token};
 use sealgate_kms::file::FileProvider;
 use sealgate_kms::pkcs11::{Pkcs11Config, Pkcs11Provider, TokenSelector};
 use sealgate_kms::{Endpoint, EpochBounds, KeyPolicy, Keys, NamedKey, Provider, env};
+use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-/// Opens every configured key.
-pub(crate) fn open(config: &Config) -> Result<Keys, String> {
+/// Opens every configured key. Sessions with key services run on `runtime`.
+pub(crate) fn open(config: &Config, runtime: &Handle) -> Result<Keys, String> {
     let mut keys = Keys::new();
     for (name, key) in &config.keys {
-        let endpoints = endpoints(name, &key.provider).map_err(|e| format!("keys.{name}: {e}"))?;
+        let endpoints =
+            endpoints(name, &key.provider, runtime).map_err(|e| format!("keys.{name}: {e}"))?;
         let bounds = EpochBounds {
             max_age: key.max_age,
             max_objects: key.max_objects,
@@ -33,7 +37,11 @@ pub(crate) fn open(config: &Config) -> Result<Keys, String> {
 }
 
 /// One key at each place that can be asked for it, in the order of preference.
-fn endpoints(name: &str, provider: &KeyProvider) -> Result<Vec<Endpoint>, String> {
+fn endpoints(
+    name: &str,
+    provider: &KeyProvider,
+    runtime: &Handle,
+) -> Result<Vec<Endpoint>, String> {
     match provider {
         KeyProvider::File { path } => {
             let provider = FileProvider::open(name, path).map_err(|e| e.to_string())?;
@@ -57,6 +65,7 @@ fn endpoints(name: &str, provider: &KeyProvider) -> Result<Vec<Endpoint>, String
                 provider: Arc::new(provider),
             }])
         }
+        KeyProvider::Vault(key) => vault::open(name, key, runtime),
         KeyProvider::Env { variable, value } => {
             let provider = env::provider(name, variable, value.expose());
             Ok(local(provider.map_err(|e| e.to_string())?))

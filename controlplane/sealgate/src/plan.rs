@@ -60,7 +60,7 @@ pub(crate) fn make(
         Library::AwsLc => Provider::AwsLc,
         Library::Ring => Provider::Ring,
     };
-    let keys = KeyService::start(keys::open(config)?, runtime);
+    let keys = KeyService::start(keys::open(config, runtime)?, runtime);
     let tls = match &config.listen.tls {
         Some(tls) => Some(Arc::new(
             TlsAcceptor::from_pem(&tls.cert, &tls.key, provider).map_err(|e| e.to_string())?,
@@ -111,7 +111,7 @@ pub(crate) fn make(
 impl Reloadable {
     /// Takes over what can change of a new configuration.
     pub(crate) fn replace(&self, config: &Config) -> Result<(), String> {
-        let keys = keys::open(config)?;
+        let keys = keys::open(config, &self.runtime)?;
         // The reply is not waited for: requests that need a key meet the old ones until it is done.
         let replaced = self.keys.replace(keys);
         self.runtime.spawn(async move {

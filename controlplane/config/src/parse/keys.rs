@@ -1,5 +1,7 @@
 //! The keys, each read as its provider wants it.
 
+mod vault;
+
 use std::collections::BTreeMap;
 
 use super::Wrong;
@@ -30,7 +32,7 @@ pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
 type Read = fn(&Reader<'_>) -> Option<KeyProvider>;
 
 /// In the order of the choices of `provider`.
-const READERS: &[Read] = &[file, env, pkcs11];
+const READERS: &[Read] = &[file, env, pkcs11, vault::key];
 
 fn key(table: &Reader<'_>) -> Option<KeyConfig> {
     let provider = table.choice("provider", READERS);

@@ -557,3 +557,4 @@ fn every_row_is_documented_once() {
 }
 
 mod errors;
+mod vault;

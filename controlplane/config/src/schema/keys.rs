@@ -1,8 +1,12 @@
 //! The tables of keys: what all have in common, and what each provider adds.
 
+mod vault;
+
 use super::Fallback::{Absent, Required, Value};
 use super::table::{row, secret};
 use super::{HOUR, Kind, Row, SECOND, Section};
+
+pub(super) use vault::VAULT;
 
 /// Path of what all keys have in common.
 pub(crate) const KEYS: &str = "keys.<name>";
@@ -16,7 +20,7 @@ pub(super) const COMMON: Section = Section {
     rows: &[
         row(
             "provider",
-            Kind::Choice(&["file", "env", "pkcs11"]),
+            Kind::Choice(&["file", "env", "pkcs11", "vault"]),
             Required,
             "Who holds the key. Each has a page in docs/kms, and keys of its own below.",
         ),

@@ -348,6 +348,7 @@ pub const SECTIONS: &[Section] = &[
     keys::FILE,
     keys::ENV,
     keys::PKCS11,
+    keys::VAULT,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",

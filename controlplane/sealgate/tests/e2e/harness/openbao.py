@@ -43,7 +43,7 @@ class OpenBao:
         (folder / "data").mkdir(exist_ok=True)
         self.config = folder / "bao.hcl"
         self.config.write_text(
-            f'storage "raft" {{\n path = {q(folder / "data")}\n node_id = "n1"\n}}\n'
+            f'storage "raft" {{\n path = {q(folder / "data")}\n node_id = "n1"\n performance_multiplier = 1\n}}\n'
             f'cluster_addr = "http://127.0.0.1:{self.port + 10000}"\napi_addr = "{self.endpoint}"\n'
             f'listener "tcp" {{\n address = "127.0.0.1:{self.port}"\n tls_disable = true\n}}\n'
             f'audit "file" "audit" {{\n options {{\n  file_path = {q(self.audit)}\n }}\n}}\n'

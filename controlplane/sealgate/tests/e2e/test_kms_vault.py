@@ -1,0 +1,263 @@
+"""A gateway whose key is in a real OpenBao: `provider = "vault"`."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from botocore.exceptions import ClientError
+
+from harness import ROOT, gateway as gw
+from harness.data import CHUNK, MIB, blob
+from harness.expect import multipart, read, refused, same
+from harness.openbao import OpenBao
+from harness.rawstore import FsRaw
+from test_format import PROGRAM, program
+
+pytestmark = pytest.mark.gateway
+
+BUCKET = "kms"
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory):
+    server = OpenBao(tmp_path_factory.mktemp("bao"))
+    yield server
+    server.kill()
+
+
+class Sealed:
+    """A gateway over a directory, with its key in OpenBao."""
+
+    def __init__(self, folder, bao: OpenBao, max_age: str = "1h", **options):
+        root = folder / "objects"
+        root.mkdir(exist_ok=True)
+        keys = f"[keys.main]\n{bao.key_table()}max_age = {gw.q(max_age)}\n"
+        self.bao, self.raw = bao, FsRaw(root)
+        self.gateway = gw.Gateway(folder / f"gw-{os.urandom(3).hex()}", gw.fs_backend(root), keys=keys, **options)
+        self.s3 = self.gateway.client()
+        try:
+            self.s3.create_bucket(Bucket=BUCKET)
+        except ClientError:
+            pass
+
+    def put(self, key: str, data: bytes) -> None:
+        self.s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def read(self, key: str) -> bytes:
+        return read(self.s3, BUCKET, key)
+
+    def envelope(self, key: str) -> dict:
+        return program().parse_envelope(self.raw.get(BUCKET, key).metadata["sealgate"])
+
+
+@pytest.fixture
+def sealed(tmp_path, bao):
+    started = []
+
+    def start(server: OpenBao = bao, **options) -> Sealed:
+        started.append(Sealed(tmp_path, server, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.gateway.stop(5)
+
+
+def eventually(what, seconds: float = 20.0):
+    """Runs it until it raises nothing."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return what()
+        except (ClientError, AssertionError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def unavailable(call) -> None:
+    """503 with a Retry-After that a client can honour, and not in an hour."""
+    with refused("SlowDown", "ServiceUnavailable", "InternalError", status=503) as caught:
+        call()
+    headers = caught.value.response["ResponseMetadata"]["HTTPHeaders"]
+    assert 1 <= int(headers["retry-after"]) <= 60, headers
+
+
+def test_objects_of_every_kind(sealed, bao):
+    one = sealed()
+    for size in (0, 1, CHUNK, 3 * MIB + 1):
+        one.put(f"put-{size}", blob(size))
+        same(one.read(f"put-{size}"), blob(size))
+    parts = {1: blob(5 * MIB, 1), 2: blob(77, 2)}
+    multipart(one.s3, BUCKET, "parts", parts)
+    same(one.read("parts"), parts[1] + parts[2])
+    one.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "parts"})
+    same(one.read("copy"), parts[1] + parts[2])
+    got = one.s3.get_object(Bucket=BUCKET, Key="put-3145729", Range="bytes=70000-70009")["Body"].read()
+    assert got == blob(3 * MIB + 1)[70000:70010]
+    envelope = one.envelope("put-1")
+    assert (envelope["key_name"], envelope["key_version"], len(envelope["wrapped_kek"])) == ("main", "1", 61)
+
+
+def test_rotation_keeps_old_objects_and_seals_new_ones_with_the_new_version(sealed, bao):
+    one = sealed(max_age="1s")
+    one.put("old", b"of the old version")
+    before = one.envelope("old")["key_version"]
+    after = str(bao.rotate())
+    assert int(after) == int(before) + 1
+
+    def new():
+        one.put("new", b"of the new version")
+        assert one.envelope("new")["key_version"] == after
+
+    eventually(new)
+    # A gateway that has cached nothing.
+    other = sealed()
+    assert other.read("old") == b"of the old version"
+    assert other.read("new") == b"of the new version"
+    # Copied, an object goes to the newest version.
+    other.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "old"})
+    assert other.envelope("copy")["key_version"] == after
+    assert other.read("copy") == b"of the old version"
+
+
+def test_no_calls_while_the_key_is_cached(sealed, bao):
+    one = sealed()
+    # Each core gets a key of its own.
+    for n in range(40):
+        one.put(f"warm-{n}", b"w")
+        one.read(f"warm-{n}")
+    since = bao.audit_size()
+    for n in range(200):
+        one.put(f"hot-{n}", b"h")
+        one.read(f"hot-{n}")
+    assert bao.audited("transit/encrypt", since) == []
+    # The service's own check of the key's health, every half a minute, may fall into this time.
+    assert len(bao.audited("transit/decrypt", since)) <= 1
+
+
+def test_sealed_reads_go_on_and_the_rest_is_503_until_it_is_unsealed(sealed, tmp_path):
+    server = OpenBao(tmp_path / "own-bao")
+    try:
+        one = sealed(server, max_age="3s")
+        one.put("early", blob(100_000))
+        time.sleep(3.5)
+        one.put("late", blob(1000))
+        assert one.envelope("early")["wrapped_kek"] != one.envelope("late")["wrapped_kek"]
+        # A second gateway that has read only one of them.
+        cold = sealed(server)
+        same(cold.read("late"), blob(1000))
+        server.seal()
+        for _ in range(20):
+            same(one.read("early"), blob(100_000))
+            same(one.read("late"), blob(1000))
+            same(cold.read("late"), blob(1000))
+        unavailable(lambda: cold.read("early"))
+        time.sleep(3.5)
+        # The writer's key has reached its age.
+        unavailable(lambda: one.put("during", b"x"))
+        with refused("404", status=404):
+            one.s3.head_object(Bucket=BUCKET, Key="during")
+        same(one.read("early"), blob(100_000))
+        server.unseal()
+        eventually(lambda: one.put("after", b"again"))
+        eventually(lambda: same(cold.read("early"), blob(100_000)))
+        assert cold.read("after") == b"again"
+        # Killed and started again.
+        server.restart()
+        same(one.read("early"), blob(100_000))
+        server.unseal()
+        time.sleep(3.5)
+        eventually(lambda: one.put("restarted", b"and again"))
+        assert cold.read("restarted") == b"and again"
+    finally:
+        server.kill()
+
+
+def test_a_reload_takes_another_login_and_leaves_no_token_behind(sealed, bao):
+    one = sealed()
+    one.put("before", b"b")
+    since = bao.audit_size()
+    one.gateway.reload()
+    eventually(lambda: len(bao.audited("auth/token/revoke-self", since)) == 1 or pytest.fail("not revoked"))
+    assert len(bao.audited("auth/approle/login", since)) == 1
+    assert one.read("before") == b"b"
+
+
+def test_nothing_secret_is_logged(sealed, bao):
+    one = sealed(more='[log]\nlevel = "debug"\n')
+    one.put("x", b"x")
+    log = one.gateway.log.read_text()
+    secrets = [path.read_text() for path in bao.folder.glob("secret-id-*")]
+    assert secrets
+    for secret in [*secrets, bao.token]:
+        assert secret not in log
+    assert not re.search(r"\b(hv)?s\.[A-Za-z0-9]{24}", log), "a token"
+
+
+def test_the_documented_commands_work(tmp_path, monkeypatch):
+    """docs/kms/vault.md, step by step: setting up, rotation, and opening an object without the gateway."""
+    server = OpenBao(tmp_path / "bao")
+    started = []
+    try:
+        # As the page finds it: without the engine.
+        server.call("DELETE", "sys/mounts/transit")
+        server.call("DELETE", "sys/auth/approle")
+        folder = tmp_path / "admin"
+        folder.mkdir()
+        shutil.copy(PROGRAM, folder)
+        (folder / "bao").symlink_to(OpenBao.program())
+        (folder / "python3").symlink_to(sys.executable)
+        make = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -out clients-ca.pem -subj /CN=ca"
+        subprocess.run(make.split(), cwd=folder, check=True, capture_output=True)
+        environment = {
+            **os.environ,
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "BAO_ADDR": server.endpoint,
+            "BAO_TOKEN": server.token,
+            "BUCKET": BUCKET,
+            "KEY": "precious",
+        }
+
+        def run(command: str) -> None:
+            done = subprocess.run(["bash", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+        page = (ROOT / "docs" / "kms" / "vault.md").read_text()
+        blocks = re.findall(r"^```sh\n(.*?)^```", page, re.M | re.S)
+        *setup, by_hand = blocks
+        assert len(setup) == 6 and "sealgate_open.py" in by_hand
+        rotation = next(b for b in setup if "rotate" in b)
+        for block in setup:
+            if block is not rotation:
+                run(block)
+        root = tmp_path / "objects"
+        root.mkdir()
+        table = re.search(r"^```toml\n\[keys.main\]\n(.*?)^```", page, re.M | re.S).group(1)
+        table = re.sub(r"endpoints = .*", f"endpoints = [{gw.q(server.endpoint)}]", table)
+        table = table.replace('ca_file = "/etc/sealgate/bao-ca.pem"\n', "")
+        table = table.replace("…", (folder / "role-id").read_text().strip())
+        table = table.replace("/etc/sealgate/secret-id", str(folder / "secret-id"))
+        gateway = gw.Gateway(tmp_path / "gw", gw.fs_backend(root), keys=f"[keys.main]\n{table}")
+        started.append(gateway)
+        s3 = gateway.client()
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="precious", Body=blob(100_000))
+        run(rotation)
+        # Without the gateway.
+        gateway.stop()
+        raw = FsRaw(root).get(BUCKET, "precious")
+        (folder / "body").write_bytes(raw.body)
+        (folder / "metadata.json").write_text(json.dumps({"Metadata": dict(raw.metadata)}))
+        run(by_hand)
+        same((folder / "plaintext").read_bytes(), blob(100_000))
+    finally:
+        for gateway in started:
+            gateway.stop(5)
+        server.kill()
