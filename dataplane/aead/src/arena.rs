@@ -221,7 +221,7 @@ fn map_chunk(class: usize, len: usize, free: &mut Vec<Free>) {
 ///
 /// # Safety
 /// `at` must be valid for writing `len` bytes.
-unsafe fn wipe(at: *mut u8, len: usize) {
+pub(crate) unsafe fn wipe(at: *mut u8, len: usize) {
     // SAFETY: the caller's promise.
     unsafe { ptr::write_bytes(at, 0, len) };
     // SAFETY: no instruction. The compiler has to assume that it reads the memory `at` points to, so the zeros must

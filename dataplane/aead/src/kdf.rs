@@ -3,6 +3,7 @@
 use aws_lc_rs::{hkdf, hmac};
 use subtle::ConstantTimeEq;
 
+use crate::arena::scrub_stack;
 use crate::secret::Secret;
 
 /// Bytes of a SHA-512 digest.
@@ -42,6 +43,14 @@ impl Mac {
 /// HMAC-SHA-512 of the concatenation of `parts`. Variable-length parts must be encoded so that no two
 /// messages concatenate to the same bytes.
 pub fn hmac_sha512(key: &[u8], parts: &[&[u8]]) -> Mac {
+    let mac = authenticate(key, parts);
+    scrub_stack();
+    mac
+}
+
+/// Not inlined, as `expand`.
+#[inline(never)]
+fn authenticate(key: &[u8], parts: &[&[u8]]) -> Mac {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA512, key));
     for part in parts {
         context.update(part);
@@ -62,6 +71,14 @@ pub fn hkdf_extract_sha512(salt: &[u8], secret: &[u8]) -> Secret<DIGEST_LEN> {
 /// # Panics
 /// When `key` has more than 64 bytes or `out` more than 255 · 64: mistakes of the caller.
 pub fn hkdf_expand_sha512(key: &[u8], info: &[&[u8]], out: &mut [u8]) {
+    expand(key, info, out);
+    scrub_stack();
+}
+
+/// Not inlined, so that the copies of the key that moves leave behind are below the caller's frame, where they are
+/// scrubbed: the library wipes only the last one.
+#[inline(never)]
+fn expand(key: &[u8], info: &[&[u8]], out: &mut [u8]) {
     struct OutputLen(usize);
     impl hkdf::KeyType for OutputLen {
         fn len(&self) -> usize {

@@ -14,16 +14,18 @@
 //! * AWS-LC keeps the expanded key in one block of the ordinary heap and wipes it when it is freed (`OPENSSL_free`
 //!   cleanses every block it gives back); it is not locked.
 //! * What key expansion leaves on the stack is scrubbed after it.
+//! * [`WipingHeap`] wipes blocks that threads of the control plane free, whoever forgot to.
 //! * [`forbid_dumps`] closes the process to debuggers and core dumps.
 //!
 //! `tests/wiping.rs` searches the memory of the process for all of these; docs/security/secrets.md lists every secret.
-//! `unsafe` is in the modules `arena` and `process` only.
+//! `unsafe` is in the modules `arena`, `heap` and `process` only.
 
 #![deny(unsafe_code)]
 
 mod arena;
 mod choice;
 mod cipher;
+mod heap;
 mod kdf;
 mod process;
 mod secret;
@@ -31,6 +33,7 @@ mod secret;
 pub use arena::{KeyMemory, memory};
 pub use choice::{Library, Measurement, measure, pin, selected};
 pub use cipher::{Aes256Gcm, Forged, KEY_LEN, NONCE_LEN, TAG_LEN};
+pub use heap::WipingHeap;
 pub use kdf::{Mac, hkdf_expand_sha512, hkdf_extract_sha512, hmac_sha512};
 pub use process::forbid_dumps;
 pub use secret::Secret;
