@@ -4,6 +4,7 @@
 //! alone, and docs/configuration.md is generated from it, so that the three cannot disagree.
 #![forbid(unsafe_code)]
 
+mod aws;
 mod credentials;
 mod environment;
 mod error;
@@ -14,6 +15,7 @@ mod secret;
 
 use std::path::Path;
 
+pub use aws::{AwsKey, AwsKms, AwsRegion, is_key_id as is_aws_key_id};
 pub use credentials::StoreCredentials;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::aws::AwsKms;
 use crate::credentials::StoreCredentials;
 use crate::secret::SecretString;
 pub use vault::{SecretSource, VaultAuth, VaultKey};
@@ -179,6 +180,8 @@ pub struct KeyConfig {
 
 /// Who holds a key.
 pub enum KeyProvider {
+    /// AWS KMS.
+    AwsKms(Box<AwsKms>),
     /// A key ring file.
     File {
         /// Its path.

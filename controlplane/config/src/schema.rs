@@ -87,6 +87,8 @@ pub enum Kind {
     Prefix,
     /// A list of domain names.
     Domains,
+    /// A list of texts; what they are.
+    Texts(&'static str),
     /// A list of action names.
     Actions,
     /// `"off"`, `"stdout"` or a path.
@@ -161,6 +163,7 @@ impl Kind {
             }
             Self::Prefix => "text in quotes".into(),
             Self::Domains => "a list of domain names, for example [\"s3.example.net\"]".into(),
+            Self::Texts(what) => format!("a list of {what}"),
             Self::Actions => format!("a list of {} or names of S3 operations", quoted(CLASSES)),
             Self::LogTarget => "\"off\", \"stdout\" or the path of a file".into(),
             Self::Table => "a table".into(),

@@ -12,6 +12,7 @@
 //! once, in the service.
 #![forbid(unsafe_code)]
 
+pub mod aws;
 mod cache;
 mod client;
 pub mod env;

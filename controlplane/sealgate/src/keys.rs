@@ -5,6 +5,7 @@ mod vault;
 use std::sync::Arc;
 
 use sealgate_config::{Config, KeyProvider, Pkcs11Token};
+use sealgate_kms::aws::AwsProvider;
 use sealgate_kms::file::FileProvider;
 use sealgate_kms::pkcs11::{Pkcs11Config, Pkcs11Provider, TokenSelector};
 use sealgate_kms::{Endpoint, EpochBounds, KeyPolicy, Keys, NamedKey, Provider, env};
@@ -69,6 +70,15 @@ fn endpoints(
         KeyProvider::Env { variable, value } => {
             let provider = env::provider(name, variable, value.expose());
             Ok(local(provider.map_err(|e| e.to_string())?))
+        }
+        KeyProvider::AwsKms(key) => {
+            let regions = AwsProvider::open(name, key)?.into_iter();
+            Ok(regions
+                .map(|(label, provider)| Endpoint {
+                    label,
+                    provider: Arc::new(provider),
+                })
+                .collect())
         }
     }
 }

@@ -556,5 +556,6 @@ fn every_row_is_documented_once() {
     }
 }
 
+mod aws;
 mod errors;
 mod vault;

@@ -1,11 +1,13 @@
 //! The tables of keys: what all have in common, and what each provider adds.
 
+mod aws;
 mod vault;
 
 use super::Fallback::{Absent, Required, Value};
 use super::table::{row, secret};
 use super::{HOUR, Kind, Row, SECOND, Section};
 
+pub(super) use aws::AWS_KMS;
 pub(super) use vault::VAULT;
 
 /// Path of what all keys have in common.
@@ -20,7 +22,7 @@ pub(super) const COMMON: Section = Section {
     rows: &[
         row(
             "provider",
-            Kind::Choice(&["file", "env", "pkcs11", "vault"]),
+            Kind::Choice(&["file", "env", "pkcs11", "vault", "aws-kms"]),
             Required,
             "Who holds the key. Each has a page in docs/kms, and keys of its own below.",
         ),

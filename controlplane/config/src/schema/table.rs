@@ -349,6 +349,7 @@ pub const SECTIONS: &[Section] = &[
     keys::ENV,
     keys::PKCS11,
     keys::VAULT,
+    keys::AWS_KMS,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",
