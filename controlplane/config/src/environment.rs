@@ -63,9 +63,10 @@ pub(crate) fn read_secret(path: &Path) -> io::Result<SecretString> {
 /// The text of a file that must not be longer than `max` bytes; wiped when dropped.
 pub(crate) fn read_bounded(path: &Path, max: u64) -> io::Result<Zeroizing<String>> {
     let file = File::open(path)?;
-    // Room for all of it at once: a growing buffer would leave copies of secrets behind.
+    // Room for all of it at once: a growing buffer would leave copies of secrets behind. Some more, since the library
+    // reads by way of a buffer on the stack when little room is left.
     let room = usize::try_from(file.metadata()?.len().min(max)).unwrap_or(0);
-    let mut text = Zeroizing::new(String::with_capacity(room + 1));
+    let mut text = Zeroizing::new(String::with_capacity(room + 64));
     file.take(max + 1).read_to_string(&mut text)?;
     if text.len() as u64 > max {
         let what = format!("it is longer than {max} bytes");

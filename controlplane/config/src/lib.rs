@@ -20,9 +20,10 @@ pub use credentials::StoreCredentials;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::{
-    AccessLogTarget, Action, Aead, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, Payload, Pkcs11Key,
-    Pkcs11Token, Runtime, S3Backend, SecretSource, StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
+    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
+    Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, LogTarget, Payload,
+    Pkcs11Key, Pkcs11Token, Runtime, S3Backend, SecretSource, StoreUser, Timeouts, Tls, VaultAuth,
+    VaultKey,
 };
 pub use secret::SecretString;
 

@@ -68,6 +68,8 @@ pub struct Runtime {
     pub buffer_budget: u64,
     /// The library that seals and opens.
     pub aead: Aead,
+    /// Whether the process may be debugged and dumped, keys and all.
+    pub core_dumps: bool,
 }
 
 /// How the kernel is asked for I/O.
@@ -320,7 +322,20 @@ pub struct Log {
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: String,
     /// Where a line for each request goes.
-    pub access: AccessLogTarget,
+    pub access: LogTarget,
+    /// Where a line for each use of a key goes.
+    pub audit: LogTarget,
+    /// What becomes of uses of keys that cannot be recorded.
+    pub audit_on_overflow: AuditOverflow,
+}
+
+/// What becomes of uses of keys that cannot be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditOverflow {
+    /// They go on; the log tells how many there were.
+    Drop,
+    /// The requests are refused.
+    Fail,
 }
 
 /// How log lines look.
@@ -332,9 +347,9 @@ pub enum LogFormat {
     Text,
 }
 
-/// Where the access log goes.
+/// Where a log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLogTarget {
+pub enum LogTarget {
     /// Nowhere.
     Off,
     /// Standard output.

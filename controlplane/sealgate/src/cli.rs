@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use sealgate_config::Config;
 use sealgate_kms::file::KeyRing;
-use sealgate_telemetry::AccessLog;
+use sealgate_telemetry::{AccessLog, AuditLog};
 
 use crate::{dev, plan, serve};
 
@@ -94,9 +94,12 @@ impl DriverArg {
 impl Cli {
     /// Does what was asked; the error is for the terminal.
     pub(crate) fn run(self) -> Result<(), String> {
+        // Before the first secret is read.
+        let dumps = sealgate_aead::forbid_dumps()
+            .map_err(|e| format!("core dumps cannot be forbidden: {e}"))?;
         match self.command {
-            Command::Dev(args) => dev::run(&args),
-            Command::Serve { config } => serve::run(&load(&config)?, Some(&config), |_| {}),
+            Command::Dev(args) => dev::run(&args, dumps),
+            Command::Serve { config } => serve::run(load(&config)?, Some(&config), dumps, |_| {}),
             Command::Check { config } => check(&config),
             Command::Key {
                 command: KeyCommand::Create { path },
@@ -123,7 +126,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, String> {
 fn check(path: &Path) -> Result<(), String> {
     let config = load(path)?;
     let runtime = serve::control_runtime()?;
-    plan::make(&config, runtime.handle(), AccessLog::off())
+    plan::make(&config, runtime.handle(), AccessLog::off(), AuditLog::off())
         .map_err(|e| format!("{}: {e}", path.display()))?;
     print_line(&format!("{}: the configuration is valid", path.display()));
     print_line(&plan::summary(&config));

@@ -17,7 +17,7 @@ use sealgate_gateway::{Core, CoreParts, serve};
 use sealgate_kms::KeyClient;
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_s3::sigv4::sign::Signer;
-use sealgate_telemetry::{AccessLog, CoreMetrics, Gauges, RequestIds};
+use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, Gauges, RequestIds};
 use sealgate_uring::{
     Cores, Listener, Pool, RuntimeConfig, StoreConnector, TlsAcceptor, sleep, spawn, start,
 };
@@ -44,6 +44,7 @@ pub(crate) struct Plan {
     pub(crate) snapshot: Arc<ArcSwap<Snapshot>>,
     pub(crate) keys: KeyClient,
     pub(crate) access_log: AccessLog,
+    pub(crate) audit: AuditLog,
 }
 
 /// The store behind.
@@ -207,6 +208,7 @@ fn make_core(
         keys: plan.keys.clone(),
         metrics: Arc::clone(&shared.metrics[number]),
         access_log: plan.access_log.clone(),
+        audit: plan.audit.clone(),
         ids: RequestIds::new(u64::from_le_bytes(seed)),
         drain,
     }))
@@ -257,6 +259,7 @@ async fn report(core: Rc<Core<StoreConnector>>) {
             store_retries: retries,
             store_resumes: resumes,
         });
+        core.tidy();
         sleep(REPORT).await;
     }
 }

@@ -14,7 +14,7 @@ use crate::serve;
 const CONFIG: &str = "sealgate.toml";
 
 /// Runs the gateway on a directory.
-pub(crate) fn run(args: &DevArgs) -> Result<(), String> {
+pub(crate) fn run(args: &DevArgs, dumps: sealgate_aead::DumpsForbidden) -> Result<(), String> {
     let dir = &args.dir;
     let failed =
         |what: &str, e: &dyn std::fmt::Display| format!("{what} in {}: {e}", dir.display());
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), String> {
     );
     let path = dir.join(CONFIG);
     let config = sealgate_config::parse(&text, &path).map_err(|e| e.to_string())?;
-    serve::run(&config, None, |plane| {
+    serve::run(config, None, dumps, |plane| {
         print_line(&usage(
             &plane.listen.to_string(),
             &access_key,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod audit;
 mod cli;
 mod dataplane;
 mod dev;
@@ -15,8 +16,15 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::Parser;
+use sealgate_aead::WipingHeap;
+
+/// Threads of the control plane wipe whatever they free.
+#[global_allocator]
+static HEAP: WipingHeap = WipingHeap;
 
 fn main() -> ExitCode {
+    // Before the first secret is read.
+    WipingHeap::wipe_on_this_thread();
     let cli = cli::Cli::parse();
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,

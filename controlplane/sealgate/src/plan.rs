@@ -11,12 +11,13 @@ use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
 };
-use sealgate_kms::{KeyClient, KeyService};
+use sealgate_kms::{KeyClient, KeyEvents, KeyService, ServiceLimits};
 use sealgate_s3::sigv4::SecretKey;
-use sealgate_telemetry::AccessLog;
+use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
 use tokio::runtime::Handle;
 
+use crate::audit::KeyAudit;
 use crate::dataplane::{Plan, S3Plan, StorePlan};
 use crate::keys;
 
@@ -49,6 +50,7 @@ pub(crate) fn make(
     config: &Config,
     runtime: &Handle,
     access_log: AccessLog,
+    audit: AuditLog,
 ) -> Result<Made, String> {
     match config.runtime.aead {
         Aead::Auto => {}
@@ -60,7 +62,11 @@ pub(crate) fn make(
         Library::AwsLc => Provider::AwsLc,
         Library::Ring => Provider::Ring,
     };
-    let keys = KeyService::start(keys::open(config, runtime)?, runtime);
+    let events = audit
+        .is_on()
+        .then(|| Arc::new(KeyAudit(audit.clone())) as Arc<dyn KeyEvents>);
+    let limits = ServiceLimits::default();
+    let keys = KeyService::start_with(keys::open(config, runtime)?, limits, events, runtime);
     let tls = match &config.listen.tls {
         Some(tls) => Some(Arc::new(
             TlsAcceptor::from_pem(&tls.cert, &tls.key, provider).map_err(|e| e.to_string())?,
@@ -100,6 +106,7 @@ pub(crate) fn make(
         snapshot,
         keys: keys.clone(),
         access_log,
+        audit,
     };
     Ok(Made {
         keys,

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sealgate_config::{AccessLogTarget, Config};
+use sealgate_aead::{DumpsForbidden, WipingHeap};
+use sealgate_config::{Config, LogTarget};
 use sealgate_kms::KeyClient;
-use sealgate_telemetry::{AccessLog, CoreMetrics, LogFormat, access_log};
+use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, LogFormat, Process, access_log};
 use sealgate_uring::{ActiveDriver, Drain};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,6 +32,8 @@ pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, String> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("control")
+        // Clients of key services copy secrets into buffers of their own.
+        .on_thread_start(WipingHeap::wipe_on_this_thread)
         .enable_all()
         .build()
         .map_err(|e| format!("the control plane's runtime cannot be started: {e}"))
@@ -38,8 +41,9 @@ pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, String> {
 
 /// Runs until SIGTERM or SIGINT. `started` is called once clients can connect. `path` is read again on SIGHUP.
 pub(crate) fn run(
-    config: &Config,
+    config: Config,
     path: Option<&Path>,
+    dumps: DumpsForbidden,
     started: impl FnOnce(&DataPlane),
 ) -> Result<(), String> {
     let format = match config.log.format {
@@ -47,13 +51,25 @@ pub(crate) fn run(
         sealgate_config::LogFormat::Text => LogFormat::Text,
     };
     sealgate_telemetry::init_tracing(format, &config.log.level);
+    if config.runtime.core_dumps {
+        let allowed = dumps.allow_again();
+        allowed.map_err(|e| format!("core dumps cannot be allowed: {e}"))?;
+        tracing::warn!("core dumps and debuggers are allowed: they see clients' data");
+    } else {
+        dumps.keep();
+        tracing::debug!("core dumps and debuggers are forbidden");
+    }
     let runtime = control_runtime()?;
     let (log, writer) = start_access_log(&config.log.access)?;
+    let (audit, audit_writer) = crate::audit::start(&config.log)?;
     let Made {
         keys,
         reloadable,
         plan,
-    } = plan::make(config, runtime.handle(), log.clone())?;
+    } = plan::make(&config, runtime.handle(), log.clone(), audit.clone())?;
+    let (admin, grace) = (config.listen.admin, config.timeouts.drain);
+    // Its secrets are where they are needed; here they would outlive a reload.
+    drop(config);
     let plane = dataplane::run(plan).map_err(|e| e.to_string())?;
     let driver = match plane.cores.driver() {
         ActiveDriver::IoUring => "io_uring",
@@ -66,19 +82,19 @@ pub(crate) fn run(
         ready: Arc::clone(&plane.ready),
         drain: plane.cores.drain_handle(),
         log: log.clone(),
+        audit: audit.clone(),
         keys,
         driver,
         aead,
     });
     let result = runtime.block_on(async {
-        if let Some(address) = config.listen.admin {
+        if let Some(address) = admin {
             let listener = admin::bind(address).await?;
             tokio::spawn(admin::serve(listener, Arc::clone(&watched)));
         }
         started(&plane);
-        until_told(path, &reloadable, &plane.failed).await
+        until_told(path, &reloadable, &audit, &plane.failed).await
     });
-    let grace = config.timeouts.drain;
     tracing::info!(grace_seconds = grace.as_secs(), "draining");
     plane.cores.drain(grace);
     runtime.spawn(cut_when_told_again(plane.cores.drain_handle()));
@@ -90,18 +106,17 @@ pub(crate) fn run(
     if let Some(writer) = writer {
         let _ = writer.join();
     }
+    audit_writer.end(audit);
     tracing::info!("ended");
     result.and(joined)
 }
 
 /// The log, and the thread that writes it, if there is to be one.
-fn start_access_log(
-    target: &AccessLogTarget,
-) -> Result<(AccessLog, Option<JoinHandle<()>>), String> {
+fn start_access_log(target: &LogTarget) -> Result<(AccessLog, Option<JoinHandle<()>>), String> {
     let out: Box<dyn Write + Send> = match target {
-        AccessLogTarget::Off => return Ok((AccessLog::off(), None)),
-        AccessLogTarget::Stdout => Box::new(std::io::stdout()),
-        AccessLogTarget::File(path) => {
+        LogTarget::Off => return Ok((AccessLog::off(), None)),
+        LogTarget::Stdout => Box::new(std::io::stdout()),
+        LogTarget::File(path) => {
             let opened = OpenOptions::new().create(true).append(true).open(path);
             Box::new(opened.map_err(|e| format!("the access log {}: {e}", path.display()))?)
         }
@@ -118,6 +133,7 @@ fn start_access_log(
 async fn until_told(
     path: Option<&Path>,
     reloadable: &Reloadable,
+    audit: &AuditLog,
     failed: &AtomicBool,
 ) -> Result<(), String> {
     let listen = |kind| signal(kind).map_err(|e| format!("signals cannot be received: {e}"));
@@ -131,18 +147,33 @@ async fn until_told(
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
             _ = hangup.recv() => {
+                audit.reopen();
                 reloadable.reload_certificates();
                 if let Some(path) = path {
                     reload(path, reloadable);
                 }
             }
             _ = cores.tick() => {
+                warn_of_unlocked_keys();
                 if failed.load(Ordering::Acquire) {
                     return Err("a core cannot serve; the log says why".into());
                 }
             }
             _ = certificates.tick() => reloadable.reload_certificates(),
         }
+    }
+}
+
+/// Says once that keys may reach swap.
+fn warn_of_unlocked_keys() {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    let memory = sealgate_aead::memory();
+    if memory.unlocked > 0 && !SAID.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            unlocked_bytes = memory.unlocked,
+            "the kernel refuses to lock memory for keys, so they may reach swap: raise RLIMIT_MEMLOCK (`ulimit -l`, \
+             LimitMEMLOCK=) to 1 MiB or more, or run without swap"
+        );
     }
 }
 
@@ -179,6 +210,7 @@ struct Watched {
     ready: Arc<AtomicUsize>,
     drain: Drain,
     log: AccessLog,
+    audit: AuditLog,
     keys: KeyClient,
     driver: &'static str,
     aead: String,
@@ -186,7 +218,16 @@ struct Watched {
 
 impl Answers for Watched {
     fn metrics(&self) -> String {
-        sealgate_telemetry::render(&self.metrics, self.log.dropped(), self.driver, &self.aead)
+        let memory = sealgate_aead::memory();
+        let process = Process {
+            log_dropped: self.log.dropped(),
+            audit: self.audit.counts(),
+            key_memory: memory.mapped,
+            key_memory_unlocked: memory.unlocked,
+            driver: self.driver,
+            aead: &self.aead,
+        };
+        sealgate_telemetry::render(&self.metrics, &process)
     }
 
     async fn ready(&self) -> Result<(), String> {

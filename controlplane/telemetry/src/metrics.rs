@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::audit::AuditCounts;
+
 /// Upper bounds of the latency buckets, microseconds: powers of four from 64 µs to 67 s.
 const BOUNDS: [u64; 11] = [
     64,
@@ -57,6 +59,11 @@ table! {
     STORE_RETRIES "sealgate_store_retries_total" "counter" "Exchanges with the store that were tried again.";
     STORE_RESUMES "sealgate_store_resumes_total" "counter" "Reads from the store that were resumed in the middle.";
     LOG_DROPPED "sealgate_access_log_dropped_total" "counter" "Access log entries dropped because the writer was too slow.";
+    AUDIT_WRITTEN "sealgate_audit_written_total" "counter" "Uses of keys written to the audit log.";
+    AUDIT_LOST "sealgate_audit_lost_total" "counter" "Uses of keys that the audit log could not take; a line in it says so.";
+    AUDIT_FAILING "sealgate_audit_failing" "gauge" "1 while the audit log cannot be written.";
+    KEY_MEMORY "sealgate_key_memory_bytes" "gauge" "Bytes of memory for keys.";
+    KEY_MEMORY_UNLOCKED "sealgate_key_memory_unlocked_bytes" "gauge" "Bytes of these that the kernel refused to lock, so that they may reach swap.";
     DRIVER "sealgate_driver_info" "gauge" "1, labelled with the I/O driver in use: io_uring or epoll.";
     AEAD "sealgate_aead_info" "gauge" "1, labelled with the library that seals and opens: aws-lc or ring.";
     BUILD "sealgate_build_info" "gauge" "1, labelled with the version.";
@@ -168,9 +175,26 @@ fn add(cell: &AtomicU64, n: u64) {
     );
 }
 
+/// What is told of the process beside its cores.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Process<'p> {
+    /// See `sealgate_access_log_dropped_total`.
+    pub log_dropped: u64,
+    /// See `sealgate_audit_…`.
+    pub audit: AuditCounts,
+    /// See `sealgate_key_memory_bytes`.
+    pub key_memory: u64,
+    /// See `sealgate_key_memory_unlocked_bytes`.
+    pub key_memory_unlocked: u64,
+    /// See `sealgate_driver_info`.
+    pub driver: &'p str,
+    /// See `sealgate_aead_info`.
+    pub aead: &'p str,
+}
+
 /// All cores as Prometheus text (exposition format 0.0.4). `info` labels are (metric, label, value) with value 1.
 #[must_use]
-pub fn render(cores: &[Arc<CoreMetrics>], log_dropped: u64, driver: &str, aead: &str) -> String {
+pub fn render(cores: &[Arc<CoreMetrics>], process: &Process<'_>) -> String {
     let mut out = String::with_capacity(16 << 10);
     let sum = |f: &dyn Fn(&CoreMetrics) -> u64| cores.iter().map(|c| f(c)).sum::<u64>();
     operations(cores, &mut out);
@@ -199,10 +223,19 @@ pub fn render(cores: &[Arc<CoreMetrics>], log_dropped: u64, driver: &str, aead: 
     for (i, metric) in gauges.into_iter().enumerate() {
         plain(&mut out, metric, sum(&|c| load(&c.gauges[i])));
     }
-    plain(&mut out, &LOG_DROPPED, log_dropped);
+    for (metric, value) in [
+        (&LOG_DROPPED, process.log_dropped),
+        (&AUDIT_WRITTEN, process.audit.written),
+        (&AUDIT_LOST, process.audit.lost),
+        (&AUDIT_FAILING, process.audit.failing.into()),
+        (&KEY_MEMORY, process.key_memory),
+        (&KEY_MEMORY_UNLOCKED, process.key_memory_unlocked),
+    ] {
+        plain(&mut out, metric, value);
+    }
     for (metric, label, value) in [
-        (&DRIVER, "driver", driver),
-        (&AEAD, "library", aead),
+        (&DRIVER, "driver", process.driver),
+        (&AEAD, "library", process.aead),
         (&BUILD, "version", env!("CARGO_PKG_VERSION")),
     ] {
         header(&mut out, metric);
@@ -319,7 +352,15 @@ mod tests {
             });
         }
         cores[0].connection_closed();
-        let text = render(&cores, 4, "epoll", "ring");
+        let text = render(
+            &cores,
+            &Process {
+                log_dropped: 4,
+                driver: "epoll",
+                aead: "ring",
+                ..Process::default()
+            },
+        );
         for line in [
             "sealgate_requests_total{operation=\"GetObject\",status=\"200\"} 2",
             "sealgate_errors_total{operation=\"GetObject\",code=\"NoSuchKey\"} 2",

@@ -35,5 +35,5 @@ pub use choice::{Library, Measurement, measure, pin, selected};
 pub use cipher::{Aes256Gcm, Forged, KEY_LEN, NONCE_LEN, TAG_LEN};
 pub use heap::WipingHeap;
 pub use kdf::{Mac, hkdf_expand_sha512, hkdf_extract_sha512, hmac_sha512};
-pub use process::forbid_dumps;
+pub use process::{DumpsForbidden, forbid_dumps};
 pub use secret::Secret;

@@ -33,16 +33,21 @@ pub async fn serve<C: Connector, T: Transport>(core: Rc<Core<C>>, conn: T) {
         if core.drain.is_draining() {
             break;
         }
-        let snapshot = core.snapshot.load_full();
-        match client.next_head(&limits, &snapshot.timeouts).await {
-            Ok(head) => match exchange(&core, &snapshot, &mut client, head).await {
-                After::Next => {}
-                After::Close => break,
-                After::Linger => {
-                    hang_up(&mut client).await;
-                    break;
+        let timeouts = core.snapshot.load().timeouts;
+        match client.next_head(&limits, &timeouts).await {
+            Ok(head) => {
+                // Not before: a connection that was idle meets the configuration of its request, not of its own past.
+                let snapshot = core.snapshot.load_full();
+                core.adopt(&snapshot);
+                match exchange(&core, &snapshot, &mut client, head).await {
+                    After::Next => {}
+                    After::Close => break,
+                    After::Linger => {
+                        hang_up(&mut client).await;
+                        break;
+                    }
                 }
-            },
+            }
             Err(NoHead::Closed) => break,
             Err(NoHead::TimedOut) => {
                 let error = S3Error::new(ErrorCode::RequestTimeout);
@@ -252,10 +257,11 @@ async fn handle<C: Connector, T: Transport>(
     let request = Request {
         core,
         snapshot,
-        store: core.store_for(snapshot, Some(credential)),
+        store: core.store_for(Some(credential)),
         headers,
         routed: &routed,
         credential: Some(credential),
+        access_key,
         id,
         keep_alive: head.keep_alive && !core.drain.is_draining() && body.unread() == Some(0),
     };

@@ -1,7 +1,8 @@
 //! What one core has for itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,11 +10,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http::{HeaderMap, StatusCode};
+use sealgate_aead::Secret;
 use sealgate_backend::Store;
 use sealgate_http1::{Framing, HttpDate};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_s3::sigv4::verify::SigningKeyCache;
-use sealgate_telemetry::{AccessLog, CoreMetrics, RequestIds};
+use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, RequestIds};
 use sealgate_uring::{Connector, Drain, Pool, Transport};
 
 use crate::client::Client;
@@ -37,6 +39,8 @@ pub struct Core<C: Connector> {
     pub metrics: Arc<CoreMetrics>,
     /// Access log; entries are dropped, and counted, when it is full.
     pub access_log: AccessLog,
+    /// Audit log: uses of objects' keys.
+    pub audit: AuditLog,
     /// Request ids.
     pub ids: RequestIds,
     /// Set when the process shuts down.
@@ -45,13 +49,10 @@ pub struct Core<C: Connector> {
     pub random: Random,
     pub(crate) signing_keys: RefCell<SigningKeyCache>,
     pub(crate) part_maps: PartMaps,
-    store_users: RefCell<StoreUsers<C>>,
+    /// Of the configuration that the rest was made from.
+    generation: Cell<u64>,
+    store_users: RefCell<HashMap<String, Store<C>>>,
     pub(crate) date: RefCell<HttpDate>,
-}
-
-struct StoreUsers<C: Connector> {
-    generation: u64,
-    by_access_key: HashMap<String, Store<C>>,
 }
 
 /// What a core is made of.
@@ -70,6 +71,8 @@ pub struct CoreParts<C: Connector> {
     pub metrics: Arc<CoreMetrics>,
     /// See [`Core::access_log`].
     pub access_log: AccessLog,
+    /// See [`Core::audit`].
+    pub audit: AuditLog,
     /// See [`Core::ids`].
     pub ids: RequestIds,
     /// See [`Core::drain`].
@@ -87,35 +90,40 @@ impl<C: Connector> Core<C> {
             keyring: Keyring::new(parts.keys),
             metrics: parts.metrics,
             access_log: parts.access_log,
+            audit: parts.audit,
             ids: parts.ids,
             drain: parts.drain,
             random: Random(SystemRandom::new()),
             signing_keys: RefCell::default(),
             part_maps: PartMaps::default(),
-            store_users: RefCell::new(StoreUsers {
-                generation: 0,
-                by_access_key: HashMap::new(),
-            }),
+            generation: Cell::new(0),
+            store_users: RefCell::default(),
             date: RefCell::new(HttpDate::at(0)),
         })
     }
 
+    /// Lets go of everything that was made from an earlier configuration: secrets and keys that may be gone from this one.
+    pub(crate) fn adopt(&self, snapshot: &Snapshot) {
+        if self.generation.replace(snapshot.generation) != snapshot.generation {
+            self.signing_keys.borrow_mut().clear();
+            self.store_users.borrow_mut().clear();
+            self.keyring.end_epochs();
+        }
+    }
+
+    /// Lets go of secrets whose time is over. To be called now and then: a core without requests has them too.
+    pub fn tidy(&self) {
+        self.adopt(&self.snapshot.load());
+        self.keyring.sweep();
+    }
+
     /// The store as the user whom `credential` stands for there.
-    pub(crate) fn store_for(
-        &self,
-        snapshot: &Snapshot,
-        credential: Option<&Credential>,
-    ) -> Store<C> {
+    pub(crate) fn store_for(&self, credential: Option<&Credential>) -> Store<C> {
         let Some(user) = credential.and_then(|c| c.store_user.as_ref()) else {
             return self.store.clone();
         };
-        let mut users = self.store_users.borrow_mut();
-        if users.generation != snapshot.generation {
-            users.generation = snapshot.generation;
-            users.by_access_key.clear();
-        }
-        users
-            .by_access_key
+        self.store_users
+            .borrow_mut()
             .entry(user.access_key.clone())
             .or_insert_with(|| {
                 self.store.signed_by(Signer::new(
@@ -158,14 +166,34 @@ impl Random {
     #[must_use]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// A fresh random key, which exists nowhere but in key memory.
+    ///
+    /// # Panics
+    ///
+    /// As [`bytes`](Self::bytes).
+    #[must_use]
+    pub fn secret<const N: usize>(&self) -> Secret<N> {
+        let filled = Secret::fill_with(|bytes| {
+            self.fill(bytes);
+            Ok::<(), Infallible>(())
+        });
+        match filled {
+            Ok(secret) => secret,
+        }
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
         #[expect(
             clippy::expect_used,
             reason = "without randomness nothing may be sealed"
         )]
         self.0
-            .fill(&mut bytes)
+            .fill(bytes)
             .expect("the operating system's random generator works");
-        bytes
     }
 }
 

@@ -137,6 +137,19 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// Forgets the KEKs for writing: after a change of keys, nothing new may be wrapped by one that is gone.
+    pub(crate) fn end_epochs(&self) {
+        self.current.borrow_mut().clear();
+    }
+
+    /// Forgets the KEKs for reading whose time is over, so that they do not stay in memory unused.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        self.opened
+            .borrow_mut()
+            .retain(|_, opened| opened.until > now);
+    }
+
     fn remember(&self, wrapped: &[u8], kek: Rc<Kek>, keep: Duration) {
         let mut opened = self.opened.borrow_mut();
         if opened.len() >= MAX_OPENED {

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
-use sealgate_aead::Secret;
 use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_envelope::law::{self, CipherLen};
 use sealgate_envelope::metadata::S3_METADATA_LIMIT;
@@ -15,12 +14,15 @@ use sealgate_envelope::{
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::headers::strip_aws_chunked;
+use sealgate_telemetry::AuditKind;
 use sealgate_uring::Connector;
 
+use crate::audit;
 use crate::core::Core;
 use crate::failure::Failure;
 use crate::keyring::Epoch;
 use crate::reply::{set, set_encryption, set_etag};
+use crate::request::Request;
 use crate::snapshot::BucketRule;
 
 const META: &str = "x-amz-meta-";
@@ -122,7 +124,7 @@ pub(crate) struct Sealed {
 
 /// Opens an object's envelope: authenticates where it lies and how it is laid out.
 pub(crate) async fn unseal<C: Connector>(
-    core: &Core<C>,
+    rq: &Request<'_, C>,
     at: &Location,
     info: ObjectInfo,
 ) -> Result<Sealed, Failure> {
@@ -134,7 +136,7 @@ pub(crate) async fn unseal<C: Connector>(
     };
     let envelope = Envelope::decode(value.as_bytes())
         .map_err(|e| Failure::tampered(format_args!("the envelope: {e}")))?;
-    let dek = open_envelope(core, at, &envelope).await?;
+    let dek = open_envelope(rq, at, &envelope).await?;
     let stored = CipherLen(info.len);
     let plain_len = match envelope.fields.layout {
         Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => {
@@ -156,15 +158,24 @@ pub(crate) async fn unseal<C: Connector>(
 
 /// Unwraps an envelope's DEK; that authenticates all of the envelope.
 pub(crate) async fn open_envelope<C: Connector>(
-    core: &Core<C>,
+    rq: &Request<'_, C>,
     at: &Location,
     envelope: &Envelope,
 ) -> Result<Rc<Dek>, Failure> {
-    let kek = core.keyring.for_reading(&envelope.fields.kek).await?;
-    let dek = envelope
-        .unwrap_dek(&kek, &envelope_location(at))
-        .map_err(|e| Failure::tampered(format_args!("the wrapped key: {e}")))?;
-    Ok(Rc::new(dek))
+    let kek = &envelope.fields.kek;
+    let audited = |outcome| audit::dek(rq, AuditKind::DekUnwrap, at, kek, outcome);
+    let opener = match rq.core.keyring.for_reading(kek).await {
+        Ok(opener) => opener,
+        Err(e) => {
+            audited(e.kind())?;
+            return Err(e.into());
+        }
+    };
+    let opened = envelope.unwrap_dek(&opener, &envelope_location(at));
+    audited(if opened.is_ok() { "ok" } else { "tampered" })?;
+    opened
+        .map(Rc::new)
+        .map_err(|e| Failure::tampered(format_args!("the wrapped key: {e}")))
 }
 
 pub(crate) fn envelope_location(at: &Location) -> sealgate_envelope::Location<'_> {
@@ -177,21 +188,21 @@ pub(crate) fn envelope_location(at: &Location) -> sealgate_envelope::Location<'_
 /// A fresh data key and object id.
 pub(crate) fn new_object<C: Connector>(core: &Core<C>) -> (Dek, ObjectId) {
     (
-        Dek::new(Secret::new(core.random.bytes())),
+        Dek::new(core.random.secret()),
         ObjectId(core.random.bytes()),
     )
 }
 
 /// Wraps `dek` into an envelope for an object at `at`.
 pub(crate) fn seal_envelope<C: Connector>(
-    core: &Core<C>,
+    rq: &Request<'_, C>,
     rule: &BucketRule,
     epoch: &Epoch,
     at: &Location,
     (dek, object_id): (&Dek, ObjectId),
     layout: Layout,
 ) -> Result<Envelope, Failure> {
-    EnvelopeFields {
+    let fields = EnvelopeFields {
         layout,
         binding: rule.binding,
         object_id,
@@ -200,14 +211,18 @@ pub(crate) fn seal_envelope<C: Connector>(
             version: epoch.key_version.clone(),
             wrapped: epoch.wrapped.clone(),
         },
-    }
-    .seal(&epoch.kek, dek, core.random.bytes(), &envelope_location(at))
-    .map_err(|e| {
-        Failure::new(
-            ErrorCode::InternalError,
-            format!("The envelope cannot be stored: {e}."),
-        )
-    })
+    };
+    let nonce = rq.core.random.bytes();
+    let envelope = fields
+        .seal(&epoch.kek, dek, nonce, &envelope_location(at))
+        .map_err(|e| {
+            Failure::new(
+                ErrorCode::InternalError,
+                format!("The envelope cannot be stored: {e}."),
+            )
+        })?;
+    audit::dek(rq, AuditKind::DekWrap, at, &envelope.fields.kek, "ok")?;
+    Ok(envelope)
 }
 
 /// The headers that a store keeps with a sealed object: system headers as they are, the client's metadata as `rule`

@@ -27,6 +27,8 @@ pub(crate) struct Request<'r, C: Connector> {
     pub(crate) headers: &'r HeaderMap,
     pub(crate) routed: &'r Routed,
     pub(crate) credential: Option<&'r Credential>,
+    /// Who sent it.
+    pub(crate) access_key: &'r str,
     pub(crate) id: &'r str,
     /// Whether the connection goes on after this request.
     pub(crate) keep_alive: bool,

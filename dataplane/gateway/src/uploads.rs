@@ -44,7 +44,7 @@ pub(crate) async fn open<C: Connector>(
     let no_such_upload = || Failure::from(S3Error::new(ErrorCode::NoSuchUpload));
     let id = UploadId::parse(text).map_err(|_| no_such_upload())?;
     // An id that does not open was made for another object, or not by this gateway.
-    let dek = match open_envelope(rq.core, at, id.envelope()).await {
+    let dek = match open_envelope(rq, at, id.envelope()).await {
         Ok(dek) => dek,
         Err(failure) if failure.is_tampering() => return Err(no_such_upload()),
         Err(failure) => return Err(failure),

@@ -7,9 +7,9 @@ use super::reader::{Located, Reader, refused};
 use super::{keys, values};
 use crate::credentials::{self, StoreCredentials};
 use crate::model::{
-    AccessLogTarget, Action, Aead, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, Payload, Runtime, S3Backend,
-    StoreUser, Timeouts, Tls,
+    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
+    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload, Runtime,
+    S3Backend, StoreUser, Timeouts, Tls,
 };
 use crate::schema::{self, CLASSES, OPERATIONS};
 
@@ -74,12 +74,14 @@ fn runtime(table: &Reader<'_>) -> Option<Runtime> {
     let pin = table.boolean("pin");
     let buffer_budget = table.number("buffer_budget");
     let aead = table.choice("aead", &[Aead::Auto, Aead::AwsLc, Aead::Ring]);
+    let core_dumps = table.boolean("core_dumps");
     Some(Runtime {
         cores: cores.and_then(|n| usize::try_from(n).ok()),
         driver: driver?,
         pin: pin?,
         buffer_budget: buffer_budget?,
         aead: aead?,
+        core_dumps: core_dumps?,
     })
 }
 
@@ -453,16 +455,22 @@ fn store_user(table: &Reader<'_>, has_users: bool) -> Option<StoreUser> {
 fn log(table: &Reader<'_>) -> Option<Log> {
     let format = table.choice("format", &[LogFormat::Json, LogFormat::Text]);
     let level = table.choice("level", &["error", "warn", "info", "debug", "trace"]);
-    let access = table
-        .text("access")
-        .map(|found| match found.value.as_str() {
-            "off" => AccessLogTarget::Off,
-            "stdout" => AccessLogTarget::Stdout,
-            path => AccessLogTarget::File(table.resolve(path)),
-        });
+    let target = |key| {
+        table.text(key).map(|found| match found.value.as_str() {
+            "off" => LogTarget::Off,
+            "stdout" => LogTarget::Stdout,
+            path => LogTarget::File(table.resolve(path)),
+        })
+    };
+    let access = target("access");
+    let audit = target("audit");
+    let on_overflow = [AuditOverflow::Drop, AuditOverflow::Fail];
+    let audit_on_overflow = table.choice("audit_on_overflow", &on_overflow);
     Some(Log {
         format: format?,
         level: level?.to_owned(),
         access: access?,
+        audit: audit?,
+        audit_on_overflow: audit_on_overflow?,
     })
 }

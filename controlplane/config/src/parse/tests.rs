@@ -190,7 +190,7 @@ fn every_key_is_read() {
     );
     assert_eq!(
         c.log.access,
-        AccessLogTarget::File("/etc/sealgate/access.log".into())
+        LogTarget::File("/etc/sealgate/access.log".into())
     );
 }
 
@@ -337,7 +337,7 @@ fn what_is_left_out_has_its_documented_default() {
     assert_eq!(bounds, (3600, 1 << 20, 1 << 44), "docs/format.md, keys");
     assert_eq!(
         (c.log.format, c.log.access),
-        (LogFormat::Json, AccessLogTarget::Stdout)
+        (LogFormat::Json, LogTarget::Stdout)
     );
     assert!(matches!(c.backend, Backend::Fs { path } if path == Path::new("/etc/sealgate/data")));
 }

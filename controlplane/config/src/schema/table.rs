@@ -174,6 +174,12 @@ pub const SECTIONS: &[Section] = &[
                 Value("\"auto\""),
                 "The library that seals and opens. `auto` measures both at start and takes the faster. The bytes are the same.",
             ),
+            row(
+                "core_dumps",
+                Kind::Boolean,
+                Value("false"),
+                "Lets debuggers attach and a crash leave a core file, which holds clients' data and other secrets (docs/security/secrets.md). Otherwise the process forbids both. Keys are in no core file either way.",
+            ),
         ],
     },
     Section {
@@ -485,6 +491,18 @@ pub const SECTIONS: &[Section] = &[
                 Kind::LogTarget,
                 Value("\"stdout\""),
                 "Where a JSON line for each request goes: `off`, `stdout` or a file.",
+            ),
+            row(
+                "audit",
+                Kind::LogTarget,
+                Value("\"off\""),
+                "Where a JSON line for each use of a key goes: `off`, `stdout` or a file, which is opened anew on SIGHUP. See docs/audit-log.md.",
+            ),
+            row(
+                "audit_on_overflow",
+                Kind::Choice(&["drop", "fail"]),
+                Value("\"drop\""),
+                "What happens when that log cannot keep up. `drop`: uses of keys go on, and the log says how many it lacks. `fail`: requests whose use of a key cannot be recorded are answered 503 SlowDown.",
             ),
         ],
     },

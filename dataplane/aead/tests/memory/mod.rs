@@ -12,11 +12,11 @@ const MASK: u8 = 0xA5;
 const STEP: usize = 1 << 16;
 
 /// 32 bytes to be found, kept masked: the search itself never assembles them outside its buffer.
-pub struct Needle([u8; 32]);
+pub(crate) struct Needle([u8; 32]);
 
 impl Needle {
     /// Some bytes of its own for each seed.
-    pub fn new(seed: u8) -> Self {
+    pub(crate) fn new(seed: u8) -> Self {
         Self(std::array::from_fn(|i| {
             (i as u8)
                 .wrapping_mul(73)
@@ -26,13 +26,13 @@ impl Needle {
     }
 
     /// The first 32 of known bytes.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(std::array::from_fn(|i| bytes[i] ^ MASK))
     }
 
     /// The bytes as a secret.
     #[inline(never)]
-    pub fn secret(&self) -> Secret<32> {
+    pub(crate) fn secret(&self) -> Secret<32> {
         Secret::fill_with(|bytes| {
             for (byte, masked) in bytes.iter_mut().zip(&self.0) {
                 *byte = masked ^ MASK;
@@ -43,7 +43,7 @@ impl Needle {
     }
 
     /// Appends the bytes, one by one.
-    pub fn push_to(&self, text: &mut Vec<u8>) {
+    pub(crate) fn push_to(&self, text: &mut Vec<u8>) {
         for masked in &self.0 {
             text.push(masked ^ MASK);
         }
@@ -51,7 +51,7 @@ impl Needle {
 
     /// Round keys 2 and 3 of AES-256 under these bytes (FIPS 197, 5.2), which only an expanded key holds.
     #[inline(never)]
-    pub fn later_round_keys(&self) -> Self {
+    pub(crate) fn later_round_keys(&self) -> Self {
         let mut words = [[0_u8; 4]; 16];
         for (i, byte) in self.0.iter().enumerate() {
             words[i / 4][i % 4] = byte ^ MASK;
@@ -76,7 +76,7 @@ impl Needle {
     }
 
     /// Where the bytes are, in all memory that this process can write.
-    pub fn find(&self) -> Vec<u64> {
+    pub(crate) fn find(&self) -> Vec<u64> {
         let memory = File::open("/proc/self/mem").unwrap();
         let mut buffer = vec![0; STEP + 31];
         let own = buffer.as_ptr_range();
@@ -150,12 +150,12 @@ fn writable_regions() -> Vec<Range<u64>> {
 }
 
 /// How much a search looks at.
-pub fn searched_bytes() -> u64 {
+pub(crate) fn searched_bytes() -> u64 {
     writable_regions().iter().map(|r| r.end - r.start).sum()
 }
 
 /// The kernel's flags of the region around an address (proc(5), VmFlags).
-pub fn protection(at: u64) -> Vec<String> {
+pub(crate) fn protection(at: u64) -> Vec<String> {
     let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let mut inside = false;
     for line in text.lines() {

@@ -9,8 +9,10 @@ use sealgate_s3::copy_source::CopySource;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::Operation;
 use sealgate_s3::xml::CopyResult;
+use sealgate_telemetry::AuditKind;
 use sealgate_uring::Connector;
 
+use crate::audit;
 use crate::failure::Failure;
 use crate::object::{
     Sealed, check_directory_headers, client_etag, client_metadata, envelope_location, put_envelope,
@@ -166,7 +168,7 @@ async fn rewrap<C: Connector>(
     conditions: Conditions,
 ) -> Result<Reply, Failure> {
     let core = rq.core;
-    let sealed = unseal(core, &found.at, found.info).await?;
+    let sealed = unseal(rq, &found.at, found.info).await?;
     if sealed.info.len > MAX_COPY {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
@@ -198,6 +200,7 @@ async fn rewrap<C: Connector>(
                 format!("The envelope cannot be stored: {e}."),
             )
         })?;
+    audit::dek(rq, AuditKind::DekWrap, to, &envelope.fields.kek, "ok")?;
     let metadata = if replace {
         client_metadata(rq.headers)?
     } else {
@@ -242,7 +245,7 @@ async fn transcode<C: Connector>(
     let mut sealed: Option<Sealed> = None;
     let source_info = found.info.clone();
     let (len, metadata) = if found.rule.encrypt {
-        let opened = unseal(rq.core, &found.at, found.info.clone()).await?;
+        let opened = unseal(rq, &found.at, found.info.clone()).await?;
         let metadata = opened.metadata()?;
         (sealed.insert(opened).plain_len, metadata)
     } else {

@@ -28,14 +28,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let upload_id = if rule.encrypt {
         let (dek, object_id) = new_object(core);
         let epoch = core.keyring.for_writing(&rule.key, CHARGED).await?;
-        let envelope = seal_envelope(
-            core,
-            rule,
-            &epoch,
-            &at,
-            (&dek, object_id),
-            Layout::Multipart,
-        )?;
+        let envelope = seal_envelope(rq, rule, &epoch, &at, (&dek, object_id), Layout::Multipart)?;
         let metadata = client_metadata(rq.headers)?;
         let system = system_headers(rq.headers)?;
         let headers = sealed_headers(core, rule, system, &metadata, &dek, &envelope)?;

@@ -131,7 +131,7 @@ async fn begin<C: Connector>(
     };
     let Some(range) = guess else {
         let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
-        return Ok((unseal(rq.core, at, info).await?, None));
+        return Ok((unseal(rq, at, info).await?, None));
     };
     let request = GetRequest {
         range,
@@ -139,7 +139,7 @@ async fn begin<C: Connector>(
     };
     match rq.store.get(at, &request).await {
         Ok((info, got, body)) => {
-            let sealed = unseal(rq.core, at, info).await?;
+            let sealed = unseal(rq, at, info).await?;
             let single = matches!(sealed.envelope.fields.layout, Layout::Single { .. });
             let usable = single || matches!(wanted, Wanted::Everything);
             Ok((sealed, usable.then_some((got, body))))
@@ -147,7 +147,7 @@ async fn begin<C: Connector>(
         // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
         Err(BackendError::Answer(e)) if e.code == ErrorCode::InvalidRange && range.is_some() => {
             let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
-            Ok((unseal(rq.core, at, info).await?, None))
+            Ok((unseal(rq, at, info).await?, None))
         }
         Err(e) => Err(read_failure(e)),
     }

@@ -22,7 +22,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         .head(&at, &store_conditions(&asked, rule))
         .await
         .map_err(read_failure)?;
-    let sealed = unseal(rq.core, &at, info).await?;
+    let sealed = unseal(rq, &at, info).await?;
     get_object::check(&asked, &sealed.info)?;
     let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;
     let mut headers = sealed.client_headers()?;

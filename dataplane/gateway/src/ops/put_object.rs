@@ -91,7 +91,7 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
         plain_len: PlainLen(new.len),
         header,
     };
-    let envelope = seal_envelope(core, new.rule, &epoch, new.at, (&dek, object_id), layout)?;
+    let envelope = seal_envelope(rq, new.rule, &epoch, new.at, (&dek, object_id), layout)?;
     let headers = sealed_headers(core, new.rule, new.headers, &new.metadata, &dek, &envelope)?;
     let blocks = lease(&core.pool, new.len, &rq.snapshot.timeouts).await?;
     let upload = rq

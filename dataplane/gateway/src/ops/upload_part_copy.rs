@@ -55,7 +55,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let number = uploads::part_number(rq)?;
     let found = find_source(rq).await?;
     let sealed = if found.rule.encrypt {
-        Some(unseal(rq.core, &found.at, found.info.clone()).await?)
+        Some(unseal(rq, &found.at, found.info.clone()).await?)
     } else {
         None
     };

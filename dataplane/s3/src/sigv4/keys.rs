@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::hmac;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// A secret access key: wiped on drop, never printed, never compared with `==`.
 pub struct SecretKey {
@@ -115,6 +115,12 @@ impl SigningKeyCache {
         }
         let at = found.unwrap_or(0);
         self.entries[at / 2].key.clone()
+    }
+
+    /// Forgets all keys, as after a change of secrets.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.scratch.zeroize();
     }
 
     /// Number of keys held.
