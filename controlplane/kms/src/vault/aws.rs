@@ -2,10 +2,11 @@
 //! leaves this machine, and it is good for this one question.
 
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use base64::Engine;
@@ -41,10 +42,17 @@ pub(super) async fn signed(
     };
     let credentials = provider.provide_credentials().await.map_err(|e| {
         // The reasons name files and variables, no secrets.
-        KeyError::Denied(format!(
-            "there are no AWS credentials to log in with: {}",
-            describe(&e)
-        ))
+        let what = format!("AWS credentials to log in with: {}", describe(&e));
+        match e {
+            CredentialsError::CredentialsNotLoaded(_)
+            | CredentialsError::InvalidConfiguration(_) => {
+                KeyError::Denied(format!("there are no {what}"))
+            }
+            _ => KeyError::Unavailable {
+                reason: format!("there are no {what}"),
+                retry_after: Duration::from_secs(2),
+            },
+        }
     })?;
     sign_with(credentials, role, server_id, region, SystemTime::now())
 }

@@ -79,6 +79,7 @@ impl Session {
             last_attempt: None,
             refused: false,
             file: None,
+            next_look: Instant::now(),
         };
         runtime.spawn(keeper.run(inbox));
         Self { state, commands }
@@ -151,6 +152,8 @@ struct Keeper {
     refused: bool,
     /// The token file when it was last read.
     file: Option<Stamp>,
+    /// When to look at it again.
+    next_look: Instant,
 }
 
 /// Changes when a file does.
@@ -191,7 +194,7 @@ impl Keeper {
     fn wake(&self) -> Instant {
         let mut wake = self.next;
         if self.auth.token_file().is_some() {
-            wake = wake.min(Instant::now() + FILE_INTERVAL);
+            wake = wake.min(self.next_look);
         }
         if let Some(expires) = self.held.as_ref().and_then(|held| held.lease.expires) {
             wake = wake.min(expires);
@@ -201,10 +204,13 @@ impl Keeper {
 
     async fn look_after(&mut self) {
         if let Some(path) = self.auth.token_file()
-            && let Some(now) = stamp(path).await
-            && self.file != Some(now)
+            && Instant::now() >= self.next_look
         {
-            return self.acquire().await;
+            self.next_look = Instant::now() + FILE_INTERVAL;
+            let found = stamp(path).await;
+            if found.is_some() && found != self.file {
+                return self.acquire().await;
+            }
         }
         if !self.usable() {
             if self.held.take().is_some() {
@@ -235,13 +241,14 @@ impl Keeper {
         if let Some(path) = self.auth.token_file() {
             self.file = stamp(path).await;
         }
+        let asked = Instant::now();
         let outcome = self.auth.log_in(&self.http).await;
         self.last_attempt = Some(Instant::now());
         match outcome {
             Ok(grant) => {
                 self.generation += 1;
                 (self.failures, self.refused) = (0, false);
-                self.at_a_token(grant, None, false);
+                self.at_a_token(grant, asked, None, false);
             }
             Err(error) => {
                 self.fail(&error);
@@ -258,14 +265,19 @@ impl Keeper {
         }
     }
 
-    /// Takes a new or prolonged token into use.
-    fn at_a_token(&mut self, grant: lease::Grant, first_ttl: Option<Duration>, at_its_end: bool) {
-        let now = Instant::now();
+    /// Takes a new or prolonged token into use, whose life began no earlier than it was asked for.
+    fn at_a_token(
+        &mut self,
+        grant: lease::Grant,
+        asked: Instant,
+        first_ttl: Option<Duration>,
+        at_its_end: bool,
+    ) {
         let ttl = grant.ttl;
-        let lease = Arc::new(Lease::new(grant, self.generation, now));
+        let lease = Arc::new(Lease::new(grant, self.generation, asked));
         self.next = match ttl {
             // At two thirds, at most a tenth earlier: replicas that started together drift apart.
-            Some(ttl) => now + (ttl * 2 / 3).mul_f64(1.0 - 0.1 * fraction()),
+            Some(ttl) => asked + (ttl * 2 / 3).mul_f64(1.0 - 0.1 * fraction()),
             None => far(),
         };
         self.held = Some(Held {
@@ -293,18 +305,23 @@ impl Keeper {
         let Some(held) = &self.held else { return };
         let (lease, first_ttl) = (Arc::clone(&held.lease), held.first_ttl);
         let body = Bytes::from_static(b"{}");
+        let asked = Instant::now();
         let sent = self
             .http
             .send("auth/token/renew-self", Some(lease.token()), Some(body));
         match sent.await {
             Ok(answer) => {
-                let Ok((ttl, renewable)) = lease::read_renewal(&answer) else {
-                    return self.acquire().await;
+                let (ttl, renewable) = match lease::read_renewal(&answer) {
+                    // A life without an end is only granted to those that had it from the start.
+                    Ok((ttl, renewable)) if ttl.is_some() || first_ttl.is_none() => {
+                        (ttl, renewable)
+                    }
+                    _ => return self.replace().await,
                 };
                 self.failures = 0;
                 // Less than was granted at first: the token nears its greatest age.
                 let at_its_end = match (ttl, first_ttl) {
-                    (Some(ttl), Some(first)) => ttl * 2 < first,
+                    (Some(ttl), Some(first)) => ttl * 2 <= first,
                     _ => false,
                 };
                 let grant = lease::Grant {
@@ -320,22 +337,27 @@ impl Keeper {
                         "the token for the key service cannot be renewed any further: replace it"
                     );
                 }
-                self.at_a_token(grant, first_ttl, at_its_end);
+                self.at_a_token(grant, asked, first_ttl, at_its_end);
             }
             Err(failure) => match errors::passing(self.http.label(), &failure) {
                 // The token lives on; there is a third of its life for further attempts.
                 Some(error) => self.fail(&error),
-                None if self.auth.logs_in() => self.acquire().await,
-                None => {
-                    tracing::warn!(
-                        key = self.name,
-                        server = self.http.label(),
-                        "the token for the key service cannot be renewed: replace it before it ends"
-                    );
-                    self.next = far();
-                }
+                None => self.replace().await,
             },
         }
+    }
+
+    /// Renewing does not help this token.
+    async fn replace(&mut self) {
+        if self.auth.logs_in() {
+            return self.acquire().await;
+        }
+        tracing::warn!(
+            key = self.name,
+            server = self.http.label(),
+            "the token for the key service cannot be renewed: replace it before it ends"
+        );
+        self.next = far();
     }
 
     /// Finds out whether a refused call had a dead token; if so, gets another.
