@@ -8,7 +8,7 @@ use sealgate_config::Config;
 use sealgate_kms::file::KeyRing;
 use sealgate_telemetry::{AccessLog, AuditLog};
 
-use crate::{dev, plan, serve};
+use crate::{dev, keys_command, plan, rewrap, serve};
 
 /// An S3 encryption gateway: any S3 client in front, any S3 store or a directory behind, every object sealed.
 #[derive(Parser)]
@@ -34,6 +34,13 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Put the objects of a bucket under another key, or the newest version of theirs (docs/rotation.md).
+    Rewrap(rewrap::RewrapArgs),
+    /// Look at the configured keys, and at what objects are sealed with.
+    Keys {
+        #[command(subcommand)]
+        command: keys_command::KeysCommand,
+    },
     /// Manage local key files.
     Key {
         #[command(subcommand)]
@@ -49,6 +56,21 @@ enum KeyCommand {
     Create {
         /// Where; nothing that exists is overwritten.
         path: PathBuf,
+    },
+    /// Add a new version to a key file and make it the one that seals. Then reload the gateways (SIGHUP).
+    Rotate {
+        /// The key file.
+        path: PathBuf,
+        /// Only add it: with several replicas, bring the file to all of them before one seals with it.
+        #[arg(long)]
+        add_only: bool,
+    },
+    /// Make a version of a key file the one that seals. Then reload the gateways (SIGHUP).
+    Use {
+        /// The key file.
+        path: PathBuf,
+        /// The version's id.
+        version: u32,
     },
 }
 
@@ -101,21 +123,49 @@ impl Cli {
             Command::Dev(args) => dev::run(&args, dumps),
             Command::Serve { config } => serve::run(load(&config)?, Some(&config), dumps, |_| {}),
             Command::Check { config } => check(&config),
-            Command::Key {
-                command: KeyCommand::Create { path },
-            } => {
-                KeyRing::create(&path).map_err(|e| e.to_string())?;
-                print_line(&format!(
-                    "{}: a new key. Back it up: without it nothing opens.",
-                    path.display()
-                ));
-                Ok(())
-            }
+            Command::Rewrap(args) => rewrap::run(&args),
+            Command::Keys { command } => keys_command::run(&command),
+            Command::Key { command } => command.run(),
             Command::Version => {
                 print_line(&format!("sealgate {}", env!("CARGO_PKG_VERSION")));
                 Ok(())
             }
         }
+    }
+}
+
+impl KeyCommand {
+    fn run(self) -> Result<(), String> {
+        let said = match self {
+            Self::Create { path } => {
+                KeyRing::create(&path).map_err(|e| e.to_string())?;
+                format!(
+                    "{}: a new key. Back it up: without it nothing opens.",
+                    path.display()
+                )
+            }
+            Self::Rotate { path, add_only } => {
+                let version = KeyRing::rotate(&path, !add_only).map_err(|e| e.to_string())?;
+                let seals = if add_only {
+                    "does not seal yet"
+                } else {
+                    "seals from the next reload on"
+                };
+                format!(
+                    "{}: version {version} was added, and {seals}. Back the file up again.",
+                    path.display()
+                )
+            }
+            Self::Use { path, version } => {
+                KeyRing::use_version(&path, version).map_err(|e| e.to_string())?;
+                format!(
+                    "{}: version {version} seals from the next reload on.",
+                    path.display()
+                )
+            }
+        };
+        print_line(&said);
+        Ok(())
     }
 }
 

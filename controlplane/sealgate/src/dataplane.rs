@@ -172,9 +172,19 @@ fn make_core(
     number: usize,
     drain: sealgate_uring::Drain,
 ) -> io::Result<Rc<Core<StoreConnector>>> {
-    let plan = &shared.plan;
+    let metrics = Arc::clone(&shared.metrics[number]);
+    open_core(&shared.plan, shared.directory.as_ref(), metrics, drain)
+}
+
+/// One core's parts: its buffers, its store, its keys. It listens nowhere yet.
+pub(crate) fn open_core(
+    plan: &Plan,
+    directory: Option<&FsStore>,
+    metrics: Arc<CoreMetrics>,
+    drain: sealgate_uring::Drain,
+) -> io::Result<Rc<Core<StoreConnector>>> {
     let budget = (plan.buffer_budget / plan.runtime.cores.max(1)).max(LEAST_BUDGET);
-    let (store, store_region) = match (&plan.store, &shared.directory) {
+    let (store, store_region) = match (&plan.store, directory) {
         (StorePlan::Fs(_), Some(directory)) => (
             Store::Fs(Rc::new(directory.clone())),
             "us-east-1".to_owned(),
@@ -206,7 +216,7 @@ fn make_core(
         store,
         store_region,
         keys: plan.keys.clone(),
-        metrics: Arc::clone(&shared.metrics[number]),
+        metrics,
         access_log: plan.access_log.clone(),
         audit: plan.audit.clone(),
         ids: RequestIds::new(u64::from_le_bytes(seed)),
@@ -239,9 +249,10 @@ async fn accept_all(shared: &Shared, core: &Rc<Core<StoreConnector>>) -> io::Res
     Ok(())
 }
 
-/// Reports the core's parts to the control plane.
+/// Reports the core's parts to the control plane, and has the core notice a new configuration's keys.
 async fn report(core: Rc<Core<StoreConnector>>) {
     while !core.drain.is_draining() {
+        core.keyring.renew(core.snapshot.load().generation);
         let (key_hits, key_misses) = core.keyring.counts();
         let (connects, retries, resumes) = match &core.store {
             Store::S3(s3) => {

@@ -10,7 +10,10 @@ mod cli;
 mod dataplane;
 mod dev;
 mod keys;
+mod keys_command;
 mod plan;
+mod rewrap;
+mod scan;
 mod serve;
 
 use std::process::ExitCode;

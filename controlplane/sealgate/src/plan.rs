@@ -11,7 +11,7 @@ use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
 };
-use sealgate_kms::{KeyClient, KeyEvents, KeyService, ServiceLimits};
+use sealgate_kms::{KeyClient, KeyEvents, KeyService, Keys, ServiceLimits};
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
@@ -52,6 +52,22 @@ pub(crate) fn make(
     access_log: AccessLog,
     audit: AuditLog,
 ) -> Result<Made, String> {
+    let keys = keys::open(config, runtime)?;
+    make_with(config, keys, runtime, access_log, audit)
+}
+
+/// As [`make`], with keys that are open already.
+///
+/// # Errors
+///
+/// As [`make`].
+pub(crate) fn make_with(
+    config: &Config,
+    keys: Keys,
+    runtime: &Handle,
+    access_log: AccessLog,
+    audit: AuditLog,
+) -> Result<Made, String> {
     match config.runtime.aead {
         Aead::Auto => {}
         Aead::AwsLc => sealgate_aead::pin(Library::AwsLc),
@@ -66,7 +82,7 @@ pub(crate) fn make(
         .is_on()
         .then(|| Arc::new(KeyAudit(audit.clone())) as Arc<dyn KeyEvents>);
     let limits = ServiceLimits::default();
-    let keys = KeyService::start_with(keys::open(config, runtime)?, limits, events, runtime);
+    let keys = KeyService::start_with(keys, limits, events, runtime);
     let tls = match &config.listen.tls {
         Some(tls) => Some(Arc::new(
             TlsAcceptor::from_pem(&tls.cert, &tls.key, provider).map_err(|e| e.to_string())?,

@@ -8,6 +8,7 @@ mod link;
 mod multipart;
 mod object;
 mod upload;
+mod versions;
 mod wire;
 
 use std::cell::RefCell;

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::RawKey;
+use sealgate_s3::xml::VersionEntry;
 
 /// A bucket and a key in it.
 #[derive(Clone, Debug)]
@@ -193,6 +194,24 @@ pub struct UploadsPage {
     /// Rolled-up prefixes.
     pub common_prefixes: Vec<Bytes>,
     /// (key marker, upload id marker) of the next page; `None` on the last one.
+    pub next: Option<(Bytes, String)>,
+}
+
+/// A listing of all versions of objects.
+#[derive(Clone, Debug, Default)]
+pub struct VersionsRequest {
+    /// Only keys that start so.
+    pub prefix: Bytes,
+    /// Continue after this key and version id.
+    pub after: Option<(Bytes, String)>,
+}
+
+/// One page of versions.
+#[derive(Clone, Debug, Default)]
+pub struct VersionsPage {
+    /// Versions and delete markers.
+    pub versions: Vec<VersionEntry>,
+    /// (key marker, version id marker) of the next page; `None` on the last one.
     pub next: Option<(Bytes, String)>,
 }
 

@@ -71,6 +71,8 @@ pub struct Keyring {
     opened: RefCell<HashMap<Vec<u8>, Opened>>,
     hits: Cell<u64>,
     misses: Cell<u64>,
+    /// Of the configuration whose keys `current` was made with.
+    generation: Cell<u64>,
 }
 
 impl Keyring {
@@ -83,7 +85,21 @@ impl Keyring {
             opened: RefCell::default(),
             hits: Cell::new(0),
             misses: Cell::new(0),
+            generation: Cell::new(0),
         }
+    }
+
+    /// Takes notice of a configuration that may have newer versions of keys: what is written from now on is wrapped
+    /// with them.
+    pub fn renew(&self, generation: u64) {
+        if self.generation.replace(generation) != generation {
+            self.current.borrow_mut().clear();
+        }
+    }
+
+    /// Where it asks.
+    pub(crate) fn client(&self) -> &KeyClient {
+        &self.client
     }
 
     /// Cache hits and misses so far.

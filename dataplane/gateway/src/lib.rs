@@ -19,6 +19,7 @@ mod parts;
 mod pass;
 mod reply;
 mod request;
+pub mod rewrap;
 mod seal;
 mod slow;
 pub mod snapshot;

@@ -25,9 +25,9 @@ use crate::reply::{set, set_encryption, set_etag};
 use crate::request::Request;
 use crate::snapshot::BucketRule;
 
-const META: &str = "x-amz-meta-";
+pub(crate) const META: &str = "x-amz-meta-";
 pub(crate) const ENVELOPE: HeaderName = HeaderName::from_static("x-amz-meta-sealgate");
-const METADATA: HeaderName = HeaderName::from_static("x-amz-meta-sealgate-m");
+pub(crate) const METADATA: HeaderName = HeaderName::from_static("x-amz-meta-sealgate-m");
 /// Metadata names that are the gateway's own.
 const RESERVED: &str = "x-amz-meta-sealgate";
 
@@ -137,23 +137,27 @@ pub(crate) async fn unseal<C: Connector>(
     let envelope = Envelope::decode(value.as_bytes())
         .map_err(|e| Failure::tampered(format_args!("the envelope: {e}")))?;
     let dek = open_envelope(rq, at, &envelope).await?;
-    let stored = CipherLen(info.len);
-    let plain_len = match envelope.fields.layout {
-        Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => {
-            plain_len
-        }
-        Layout::Single { .. } => {
-            return Err(Failure::tampered("the stored length is not the envelope's"));
-        }
-        Layout::Multipart => law::object_plain_len(stored)
-            .ok_or_else(|| Failure::tampered("no object has the stored length"))?,
-    };
+    let plain_len = plain_len(&envelope, info.len).map_err(Failure::tampered)?;
     Ok(Sealed {
         envelope,
         dek,
         info,
-        plain_len: plain_len.0,
+        plain_len,
     })
+}
+
+/// Plaintext bytes of an object that has `stored` bytes in the store; says why there can be no such object.
+pub(crate) fn plain_len(envelope: &Envelope, stored: u64) -> Result<u64, &'static str> {
+    let stored = CipherLen(stored);
+    match envelope.fields.layout {
+        Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => {
+            Ok(plain_len.0)
+        }
+        Layout::Single { .. } => Err("the stored length is not the envelope's"),
+        Layout::Multipart => law::object_plain_len(stored)
+            .map(|plain| plain.0)
+            .ok_or("no object has the stored length"),
+    }
 }
 
 /// Unwraps an envelope's DEK; that authenticates all of the envelope.

@@ -3,7 +3,7 @@
 mod abort;
 mod buckets;
 mod complete;
-mod copy_object;
+pub(crate) mod copy_object;
 mod create_upload;
 mod delete_object;
 mod delete_objects;

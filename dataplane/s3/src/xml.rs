@@ -8,6 +8,7 @@ mod delete;
 mod list_objects;
 mod multipart;
 mod reader;
+mod versions;
 mod writer;
 
 pub use bucket::{BucketEntry, CreateBucketConfiguration, ListAllMyBuckets, LocationConstraint};
@@ -23,6 +24,7 @@ pub use multipart::{
     PartEntry, UploadEntry,
 };
 pub use reader::{Element, Limits, XmlError};
+pub use versions::{ListVersionsResult, Tagging, VersionEntry, Versioning};
 pub use writer::Writer;
 
 use bytes::Bytes;

@@ -35,11 +35,54 @@ impl KeyRing {
         let key = super::random_secret()
             .map_err(|e| KeyRingError::io(path, io::Error::other(e.to_string())))?;
         let text = render(&key);
-        publish(path, text.as_bytes()).map_err(|e| KeyRingError::io(path, e))?;
+        publish(path, text.as_bytes(), false).map_err(|e| KeyRingError::io(path, e))?;
         Ok(Self {
             path: path.to_owned(),
             current: 1,
             versions: BTreeMap::from([(1, key)]),
+        })
+    }
+
+    /// Adds a version with a new random key to the ring in `path`, and makes it the one that seals if `seals`. The file
+    /// is replaced as a whole, and keeps its comments. Gives the version's id.
+    ///
+    /// # Errors
+    /// [`KeyRingError`]; the file is as it was then.
+    pub fn rotate(path: &Path, seals: bool) -> Result<u32, KeyRingError> {
+        edit(path, |ring, text| {
+            let newest = ring.versions.keys().max().copied().unwrap_or(0);
+            let id = newest
+                .checked_add(1)
+                .ok_or_else(|| io::Error::other("there is no higher version number"))?;
+            let key = super::random_secret().map_err(|e| io::Error::other(e.to_string()))?;
+            if !text.ends_with('\n') {
+                text.push('\n');
+            }
+            text.push('\n');
+            push_version(text, id, &key);
+            if seals {
+                set_current(text, id)?;
+            }
+            Ok(id)
+        })
+    }
+
+    /// Makes a version that the ring in `path` has the one that seals.
+    ///
+    /// # Errors
+    /// [`KeyRingError`]; the file is as it was then.
+    pub fn use_version(path: &Path, id: u32) -> Result<(), KeyRingError> {
+        edit(path, |ring, text| {
+            if ring.version(id).is_none() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!(
+                        "there is no version {id}, it holds {}",
+                        ring.describe_versions()
+                    ),
+                ));
+            }
+            set_current(text, id)
         })
     }
 
@@ -48,29 +91,7 @@ impl KeyRing {
     /// # Errors
     /// [`KeyRingError`] says what is wrong, and where in the file.
     pub fn load(path: &Path) -> Result<Self, KeyRingError> {
-        let file = File::open(path).map_err(|e| KeyRingError::io(path, e))?;
-        // Of the open file, not of the path: it may be another one by now.
-        let about = file.metadata().map_err(|e| KeyRingError::io(path, e))?;
-        let refuse = |problem| KeyRingError {
-            path: path.to_owned(),
-            problem,
-        };
-        if !about.is_file() {
-            return Err(refuse(KeyRingProblem::NotAFile));
-        }
-        let mode = about.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(refuse(KeyRingProblem::Exposed { mode }));
-        }
-        if about.len() > FILE_MAX {
-            return Err(refuse(KeyRingProblem::TooLong));
-        }
-        // Room for all of it at once: a growing buffer would leave copies of the keys behind.
-        let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
-        file.take(FILE_MAX)
-            .read_to_string(&mut text)
-            .map_err(|e| KeyRingError::io(path, e))?;
-        Self::parse(path, &text)
+        Self::parse(path, &read(path)?)
     }
 
     /// Reads the text of a key ring; `path` is for messages.
@@ -117,31 +138,102 @@ impl KeyRing {
     }
 }
 
+/// The text of a file that only its owner can read.
+fn read(path: &Path) -> Result<Zeroizing<String>, KeyRingError> {
+    let file = File::open(path).map_err(|e| KeyRingError::io(path, e))?;
+    // Of the open file, not of the path: it may be another one by now.
+    let about = file.metadata().map_err(|e| KeyRingError::io(path, e))?;
+    let refuse = |problem| KeyRingError {
+        path: path.to_owned(),
+        problem,
+    };
+    if !about.is_file() {
+        return Err(refuse(KeyRingProblem::NotAFile));
+    }
+    let mode = about.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(refuse(KeyRingProblem::Exposed { mode }));
+    }
+    if about.len() > FILE_MAX {
+        return Err(refuse(KeyRingProblem::TooLong));
+    }
+    // Room for all of it at once: a growing buffer would leave copies of the keys behind.
+    let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize + 1));
+    file.take(FILE_MAX)
+        .read_to_string(&mut text)
+        .map_err(|e| KeyRingError::io(path, e))?;
+    Ok(text)
+}
+
+/// Changes the text of the ring in `path` and replaces the file, if the new text is a ring too.
+fn edit<T>(
+    path: &Path,
+    change: impl FnOnce(&KeyRing, &mut Zeroizing<String>) -> io::Result<T>,
+) -> Result<T, KeyRingError> {
+    let old = read(path)?;
+    let ring = KeyRing::parse(path, &old)?;
+    let mut text = Zeroizing::new(String::with_capacity(old.len() + 1024));
+    text.push_str(&old);
+    let failed = |e| KeyRingError::io(path, e);
+    let changed = change(&ring, &mut text).map_err(failed)?;
+    KeyRing::parse(path, &text)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(KeyRingError {
+            path: path.to_owned(),
+            problem: KeyRingProblem::TooLong,
+        });
+    }
+    // A link to the ring stays one.
+    let real = fs::canonicalize(path).map_err(failed)?;
+    publish(&real, text.as_bytes(), true).map_err(failed)?;
+    Ok(changed)
+}
+
+/// Rewrites the line of `current`.
+fn set_current(text: &mut Zeroizing<String>, id: u32) -> io::Result<()> {
+    let span = DeTable::parse(text.as_str())
+        .ok()
+        .and_then(|document| document.get_ref().get("current").map(Spanned::span))
+        .ok_or_else(|| io::Error::other("the entry `current` cannot be found"))?;
+    let mut changed = Zeroizing::new(String::with_capacity(text.len() + 16));
+    changed.push_str(&text[..span.start]);
+    changed.push_str(&id.to_string());
+    changed.push_str(&text[span.end..]);
+    *text = changed;
+    Ok(())
+}
+
+/// Appends a `[[version]]` of today.
+fn push_version(text: &mut Zeroizing<String>, id: u32, key: &Secret<32>) {
+    let today = time::OffsetDateTime::now_utc().date();
+    text.push_str(&format!(
+        "[[version]]\nid = {id}\ncreated = {today}\nkey = \""
+    ));
+    let mut encoded = Zeroizing::new([0; 44]);
+    // 32 bytes are exactly 44 characters of base64, which are ASCII.
+    if let Ok(len) = BASE64.encode_slice(key.expose(), &mut *encoded)
+        && let Ok(encoded) = std::str::from_utf8(&encoded[..len])
+    {
+        text.push_str(encoded);
+    }
+    text.push_str("\"\n");
+}
+
 /// The text of a ring with one version.
 fn render(key: &Secret<32>) -> Zeroizing<String> {
-    let now = time::OffsetDateTime::now_utc();
     let mut text = Zeroizing::new(String::with_capacity(1024));
     text.push_str(
         "# Sealgate key ring. Whoever reads this file can open every object sealed with it; whoever loses it can open\n\
          # none of them again. Keep a copy in a safe place, and keep the mode at 0600.\n\
-         # To rotate, add a [[version]] with the next id and 32 new random bytes (openssl rand -base64 32), and make it\n\
-         # current. Never remove a version while an object may need it.\n",
+         # To rotate: sealgate key rotate FILE. Never remove a version while an object may need it.\n",
     );
-    text.push_str(&format!(
-        "format = \"{FORMAT}\"\ncurrent = 1\n\n[[version]]\nid = 1\ncreated = {}\nkey = \"",
-        now.date()
-    ));
-    let mut encoded = Zeroizing::new([0; 44]);
-    // 32 bytes are exactly 44 characters of base64.
-    if let Ok(len) = BASE64.encode_slice(key.expose(), &mut *encoded) {
-        text.push_str(&String::from_utf8_lossy(&encoded[..len]));
-    }
-    text.push_str("\"\n");
+    text.push_str(&format!("format = \"{FORMAT}\"\ncurrent = 1\n\n"));
+    push_version(&mut text, 1, key);
     text
 }
 
-/// Writes a new file of mode 0600 that appears whole and durable, and never over another.
-fn publish(path: &Path, text: &[u8]) -> io::Result<()> {
+/// Writes a file of mode 0600 that appears whole and durable; over another only if it `replaces` one.
+fn publish(path: &Path, text: &[u8], replaces: bool) -> io::Result<()> {
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -163,9 +255,15 @@ fn publish(path: &Path, text: &[u8]) -> io::Result<()> {
             file.write_all(text)?;
             file.sync_all()
         })
-        // Unlike rename, link refuses to replace.
-        .and_then(|()| fs::hard_link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
+        .and_then(|()| match replaces {
+            true => keep_owner(path, &temporary).and_then(|()| fs::rename(&temporary, path)),
+            // Unlike rename, link refuses to replace.
+            false => fs::hard_link(&temporary, path),
+        });
+    let removed = match (&written, replaces) {
+        (Ok(()), true) => Ok(()),
+        _ => fs::remove_file(&temporary),
+    };
     written?;
     removed?;
     File::open(dir)?.sync_all()
@@ -195,6 +293,15 @@ pub(crate) fn decode_key(encoded: &str) -> Result<Secret<32>, NoKey> {
         return Err(NoKey::Zero);
     }
     Secret::from_slice(&bytes[..32]).ok_or(NoKey::Malformed)
+}
+
+/// Gives the file that is to replace another to the other's owner: root may rotate the gateway's ring.
+fn keep_owner(old: &Path, new: &Path) -> io::Result<()> {
+    let (old, mine) = (fs::metadata(old)?, fs::metadata(new)?);
+    if (old.uid(), old.gid()) == (mine.uid(), mine.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(new, Some(old.uid()), Some(old.gid()))
 }
 
 struct Parser<'a> {

@@ -26,9 +26,9 @@ use crate::request::{Request, check_reserved};
 use crate::snapshot::BucketRule;
 
 /// S3's limit on a copy in one request, bytes.
-const MAX_COPY: u64 = 5 << 30;
+pub(crate) const MAX_COPY: u64 = 5 << 30;
 /// System headers that a copy takes from its source.
-const COPIED: [&str; 7] = [
+pub(crate) const COPIED: [&str; 7] = [
     "content-type",
     "cache-control",
     "content-disposition",
