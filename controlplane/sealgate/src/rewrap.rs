@@ -4,7 +4,6 @@ mod progress;
 mod report;
 mod state;
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -260,14 +259,8 @@ impl Job {
             let asked = rewrapper.target_named(&name).await;
             asked.map_err(|e| format!("the key {name}: {e}"))?;
         }
-        let settled = Cell::new(self.options.dry_run);
-        let concurrency = || {
-            // The first object that needs it tells how the store is written to.
-            settled.set(settled.get() || rewrapper.method().is_some());
-            if settled.get() { self.concurrency } else { 1 }
-        };
         let pace = Pace {
-            concurrency: &concurrency,
+            concurrency: self.concurrency,
             rate: self.rate,
             stop: &self.stop,
         };

@@ -195,8 +195,8 @@ impl Pages {
 
 /// How fast.
 pub(crate) struct Pace<'p> {
-    /// Objects at a time, at this moment.
-    pub(crate) concurrency: &'p dyn Fn() -> usize,
+    /// Objects at a time.
+    pub(crate) concurrency: usize,
     /// Objects in a second.
     pub(crate) rate: Option<f64>,
     /// End between two objects.
@@ -216,7 +216,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(
     let mut number = 0;
     'pages: while let Some(page) = pages.next(core).await? {
         for object in page {
-            while running.len() >= (pace.concurrency)().max(1) {
+            while running.len() >= pace.concurrency.max(1) {
                 running.next().await;
             }
             while let Some(wait) = gap.and_then(|_| due.checked_duration_since(Instant::now())) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
+use futures_util::lock::Mutex;
 use sealgate_backend::Store;
 use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_envelope::{Dek, Envelope, Kek, WrappedKek};
@@ -194,6 +195,9 @@ pub struct Rewrapper<C: Connector> {
     options: Options,
     versioning: Versioning,
     method: Cell<Option<Method>>,
+    /// Held while the first object is re-wrapped: it tells the method and makes the KEK that the others use.
+    first: Mutex<()>,
+    first_done: Cell<bool>,
     targets: RefCell<HashMap<String, Target>>,
     /// With `keep_keks`: each KEK, by its old wrapping.
     keks: RefCell<HashMap<Vec<u8>, Rewrapping>>,
@@ -213,13 +217,14 @@ impl<C: Connector> Rewrapper<C> {
             options,
             versioning,
             method: Cell::new(method),
+            first: Mutex::new(()),
+            first_done: Cell::new(false),
             targets: RefCell::default(),
             keks: RefCell::default(),
         }
     }
 
-    /// How envelopes are replaced; `None` before that is found out, with the first object that needs it. Until then
-    /// one object is to be done at a time.
+    /// How envelopes are replaced; `None` before that is found out, with the first object that needs it.
     pub fn method(&self) -> Option<Method> {
         self.method.get()
     }
@@ -335,14 +340,25 @@ impl<C: Connector> Rewrapper<C> {
             }
             Decision::Rewrap => {}
         }
+        let alone = match self.first_done.get() {
+            true => None,
+            // Whoever waited goes on with all others.
+            false => Some(self.first.lock().await).filter(|_| !self.first_done.get()),
+        };
         let envelope = self.wrap_anew(at, &info, &envelope, &target).await?;
-        if self.options.dry_run {
-            return Ok(Outcome::Rewrapped(Done {
+        let outcome = if self.options.dry_run {
+            Outcome::Rewrapped(Done {
                 bytes: info.len,
                 ..Done::default()
-            }));
+            })
+        } else {
+            self.write(at, &info, &envelope).await?
+        };
+        if matches!(outcome, Outcome::Rewrapped(_)) {
+            self.first_done.set(true);
         }
-        self.write(at, &info, &envelope).await
+        drop(alone);
+        Ok(outcome)
     }
 
     /// The envelope under the target. Authenticates the old one, where the object lies, and its metadata.

@@ -134,9 +134,8 @@ impl Job {
     }
 
     async fn current(&self, core: &CommandCore, tally: &RefCell<Tally>) -> Result<(), String> {
-        let concurrency = || self.concurrency;
         let pace = Pace {
-            concurrency: &concurrency,
+            concurrency: self.concurrency,
             rate: None,
             stop: &self.stop,
         };
