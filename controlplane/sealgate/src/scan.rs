@@ -15,15 +15,16 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use sealgate_aead::Secret;
 use sealgate_backend::types::{ListRequest, ListedObject, Location};
-use sealgate_config::Config;
+use sealgate_config::{Config, LogTarget};
 use sealgate_gateway::Core;
 use sealgate_kms::{GeneratedKek, Keys, Provider, ProviderFuture, RewrappedKek};
 use sealgate_s3::route::RawKey;
-use sealgate_telemetry::AccessLog;
+use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{StoreConnector, sleep, start};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit::Writer;
 use crate::dataplane::{Plan, open_core};
 use crate::{keys, plan, serve};
 
@@ -45,6 +46,8 @@ pub(crate) struct Opened {
     pub(crate) key_calls: Arc<AtomicU64>,
     /// Set by SIGINT or SIGTERM: end between two objects.
     pub(crate) stop: Arc<AtomicBool>,
+    audit: AuditLog,
+    audit_writer: Writer,
 }
 
 /// Opens what a configuration names, and listens for signals.
@@ -52,7 +55,19 @@ pub(crate) fn open(config: &Config) -> Result<Opened, String> {
     let runtime = serve::control_runtime()?;
     let key_calls = Arc::default();
     let keys = counted(keys::open(config, runtime.handle())?, &key_calls);
-    let mut plan = plan::make_with(config, keys, runtime.handle(), AccessLog::off())?.plan;
+    // The report has the standard output for itself.
+    let (audit, audit_writer) = match &config.log.audit {
+        LogTarget::File(_) => crate::audit::start(&config.log)?,
+        LogTarget::Off | LogTarget::Stdout => (AuditLog::off(), Writer::none()),
+    };
+    let mut plan = plan::make_with(
+        config,
+        keys,
+        runtime.handle(),
+        AccessLog::off(),
+        audit.clone(),
+    )?
+    .plan;
     plan.runtime.cores = 1;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
@@ -80,6 +95,8 @@ pub(crate) fn open(config: &Config) -> Result<Opened, String> {
         plan,
         key_calls,
         stop,
+        audit,
+        audit_writer,
     })
 }
 
@@ -116,6 +133,7 @@ impl Opened {
             .unwrap_or_else(|_| Err("the command's core ended unexpectedly".into()));
         cores.join().map_err(|e| e.to_string())?;
         self.runtime.shutdown_timeout(Duration::from_secs(1));
+        self.audit_writer.end(self.audit);
         outcome
     }
 }
