@@ -18,6 +18,7 @@
 //! base64, passes through the buffers of the SDK, of hyper and of rustls; they are freed or used again unwiped.
 
 mod context;
+mod credentials;
 mod fault;
 mod session;
 

@@ -3,10 +3,11 @@
 mod kms_stub;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use kms_stub::{Act, KEY_ARN, KEY_ID, MATERIAL, Stub, generated};
 use rustls::pki_types::PrivateKeyDer;
 use sealgate_config::{AwsKey, AwsKms, AwsRegion};
@@ -311,6 +312,45 @@ async fn time_outs_hold() {
         .expect_err("nobody");
     assert_eq!(error.kind(), "unavailable", "{error}");
     assert!(error.to_string().contains("no connection"), "{error}");
+}
+
+/// Credentials that take a second.
+#[derive(Clone, Debug, Default)]
+struct Slow(Arc<AtomicUsize>);
+
+impl ProvideCredentials for Slow {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.0.fetch_add(1, SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Ok(Credentials::new("AKIDSLOW", "secret", None, None, "test"))
+        })
+    }
+}
+
+/// Calls that are given up early do not begin the search for credentials again and again.
+#[tokio::test]
+async fn slow_credentials_are_awaited_over_several_calls() {
+    let stub = Stub::start(None).await;
+    let config = config(&format!("http://{}", stub.authority));
+    let slow = Slow::default();
+    let source = SharedCredentialsProvider::new(slow.clone());
+    let opened = AwsProvider::open_as("main", &config, Some(&source));
+    let provider = opened.expect("a provider").remove(0).1;
+    let mut given_up = 0;
+    while tokio::time::timeout(Duration::from_millis(200), provider.generate())
+        .await
+        .is_err()
+    {
+        given_up += 1;
+        assert!(given_up < 20, "it is never done");
+    }
+    assert!(given_up >= 3);
+    assert_eq!(slow.0.load(SeqCst), 1);
+    assert_eq!(stub.calls().remove(0).access_key, "AKIDSLOW");
 }
 
 #[tokio::test]

@@ -216,8 +216,8 @@ async fn the_encryption_context_is_what_is_documented() {
     let admin = moto.admin(HERE);
     let (id, _) = key(&admin, false).await;
     let made = one("main", &moto, &id).generate().await.expect("a KEK");
-    // printf 'sealgate/aws-kms/v1\0main' | sha256sum
-    let documented = "938f18eb6ae27d160ce9d99a91c5321052577b25fa233f487fe3e5117c3e2249";
+    // printf 'sealgate/kek/v1\0main' | sha256sum
+    let documented = "c7d0a637199189053fd4b7c39b586e2a6161c047a3c6b322600e3b95dc52b3e7";
     assert_eq!(context_value("main"), documented);
     let decrypt = |context: Option<&str>| {
         let call = admin

@@ -6,9 +6,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 pub const CONTEXT_KEY: &str = "sealgate-key";
 
 /// Before the name, so that the hash means nothing elsewhere.
-const LABEL: &[u8] = b"sealgate/aws-kms/v1\0";
+const LABEL: &[u8] = b"sealgate/kek/v1\0";
 
-/// Its value for a key's name: SHA-256(`sealgate/aws-kms/v1` ‖ 0x00 ‖ name) in lower-case hexadecimal.
+/// Its value for a key's name: SHA-256(`sealgate/kek/v1` ‖ 0x00 ‖ name) in lower-case hexadecimal.
 ///
 /// CloudTrail shows encryption contexts to whoever may read it, so the name itself is not there. A hash without a key
 /// does not hide a name from somebody who guesses it.

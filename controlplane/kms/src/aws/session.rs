@@ -17,6 +17,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sealgate_config::{AwsKms, AwsRegion};
 
+use super::credentials::Detached;
+
 /// Shortest time between two clients: credentials that stay bad must not make the gateway ask their source with every
 /// call.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
@@ -95,6 +97,9 @@ impl Session {
             .http_client(self.http.clone())
             .timeout_config(self.timeouts.clone())
             .retry_config(RetryConfig::disabled());
+        if let Some(source) = shared.credentials_provider() {
+            config = config.credentials_provider(Detached::new(source));
+        }
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
