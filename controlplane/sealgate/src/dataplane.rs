@@ -21,6 +21,7 @@ use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, Gauges, RequestIds};
 use sealgate_uring::{
     Cores, Listener, Pool, RuntimeConfig, StoreConnector, TlsAcceptor, sleep, spawn, start,
 };
+use zeroize::Zeroizing;
 
 /// How often a core reports its gauges.
 const REPORT: Duration = Duration::from_millis(500);
@@ -65,7 +66,7 @@ pub(crate) struct S3Plan {
     pub(crate) region: String,
     pub(crate) access_key: String,
     pub(crate) secret: SecretKey,
-    pub(crate) session_token: Option<String>,
+    pub(crate) session_token: Option<Zeroizing<String>>,
 }
 
 /// The running data plane.

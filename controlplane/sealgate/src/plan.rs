@@ -16,6 +16,7 @@ use sealgate_s3::sigv4::SecretKey;
 use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 use crate::audit::KeyAudit;
 use crate::dataplane::{Plan, S3Plan, StorePlan};
@@ -192,7 +193,7 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
             .credentials
             .session_token
             .as_ref()
-            .map(|t| t.expose().to_owned()),
+            .map(|t| Zeroizing::new(t.expose().to_owned())),
     })
 }
 

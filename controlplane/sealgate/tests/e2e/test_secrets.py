@@ -5,7 +5,6 @@ docs/security/secrets.md makes the promises. The searches read /proc/PID/mem, so
 
 import base64
 import importlib.util
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from harness import ROOT, binary, gateway as gw, keyring, weed as wd
+from harness import ROOT, binary, gateway as gw, keyring
 from harness.data import MIB, PART, blob
 from harness.expect import multipart, read, same
 from harness.memory import describe, regions, search
@@ -28,7 +27,6 @@ from harness.rawstore import FsRaw
 pytestmark = pytest.mark.gateway
 
 SECRET = "memory-test-secret-of-a-client-0123456789"
-STORE_SECRET = "memory-test-secret-of-the-store-012345678"
 
 
 def opener():

@@ -71,13 +71,13 @@ impl Signer {
     pub fn new(
         access_key: impl Into<String>,
         secret: SecretKey,
-        session_token: Option<String>,
+        session_token: Option<Zeroizing<String>>,
         region: impl Into<String>,
     ) -> Self {
         Self {
             access_key: access_key.into(),
             secret,
-            session_token: session_token.map(Zeroizing::new),
+            session_token,
             region: region.into(),
             key: None,
             scratch: Vec::with_capacity(1024),

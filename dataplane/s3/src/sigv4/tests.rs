@@ -396,7 +396,7 @@ fn the_signer_makes_what_the_verifier_takes() {
     let mut signer = Signer::new(
         ACCESS_KEY,
         SecretKey::new(SECRET),
-        Some("token/+=".into()),
+        Some("token/+=".to_owned().into()),
         "eu-x-1",
     );
     let mut cache = SigningKeyCache::new();
