@@ -2,7 +2,12 @@
 
 use zeroize::Zeroizing;
 
-/// Text that is wiped when it is dropped and cannot be printed: neither `Debug` nor `Display` nor `Clone`.
+/// Text that is wiped when it is dropped and cannot be printed: neither `Debug` nor `Display` nor `Clone`, nor `==`.
+///
+/// ```compile_fail,E0369
+/// use sealgate_config::SecretString;
+/// let equal = SecretString::new("a") == SecretString::new("a");
+/// ```
 pub struct SecretString(Zeroizing<String>);
 
 impl SecretString {

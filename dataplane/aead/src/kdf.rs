@@ -9,7 +9,12 @@ use crate::secret::Secret;
 /// Bytes of a SHA-512 digest.
 const DIGEST_LEN: usize = 64;
 
-/// A whole HMAC-SHA-512 value. It compares in constant time.
+/// A whole HMAC-SHA-512 value. It compares in constant time, and not by `==`:
+///
+/// ```compile_fail,E0369
+/// let mac = sealgate_aead::hmac_sha512(b"key", &[b"message"]);
+/// let equal = mac == mac;
+/// ```
 #[derive(Clone, Copy)]
 pub struct Mac([u8; DIGEST_LEN]);
 

@@ -8,9 +8,11 @@ use crate::arena::Locked;
 /// `N` secret bytes (at most 1024) in key memory: locked, in no core dump, not copied when the value moves, and wiped
 /// on drop. Making and dropping one costs a few nanoseconds.
 ///
-/// There is deliberately no `Debug`, `Clone` or `Display`; a copy is made by name, with [`duplicate`].
+/// There is deliberately no `Debug`, `Clone`, `Display` or `==`; a copy is made by name, with [`duplicate`], and so is a
+/// comparison, with [`same_as`].
 ///
 /// [`duplicate`]: Secret::duplicate
+/// [`same_as`]: Secret::same_as
 pub struct Secret<const N: usize>(Locked<[u8; N]>);
 
 impl<const N: usize> Secret<N> {
@@ -49,6 +51,12 @@ impl<const N: usize> Secret<N> {
         &self.0
     }
 
+    /// Whether both hold the same bytes, found out in constant time.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.ct_eq(other).into()
+    }
+
     /// A second copy, which is wiped on its own.
     pub fn duplicate(&self) -> Self {
         let mut secret = Self::zeroed();
@@ -70,11 +78,26 @@ impl<const N: usize> ConstantTimeEq for Secret<N> {
     }
 }
 
-/// In constant time.
+/// In constant time; for tests only.
+#[cfg(feature = "equality")]
 impl<const N: usize> PartialEq for Secret<N> {
     fn eq(&self, other: &Self) -> bool {
         self.ct_eq(other).into()
     }
 }
 
+#[cfg(feature = "equality")]
 impl<const N: usize> Eq for Secret<N> {}
+
+/// Does not compile when secrets can be compared with `==`: two implementations would then apply.
+#[cfg(not(feature = "equality"))]
+const _: () = {
+    trait OneIfNotComparable<Which> {
+        const HERE: () = ();
+    }
+    struct Plain;
+    struct Comparable;
+    impl<T> OneIfNotComparable<Plain> for T {}
+    impl<T: PartialEq> OneIfNotComparable<Comparable> for T {}
+    <Secret<32> as OneIfNotComparable<_>>::HERE
+};

@@ -82,8 +82,8 @@ fn hmac_sha_512() {
 #[test]
 fn secrets_compare() {
     let secret = Secret::new([7; 32]);
-    assert!(secret == secret.duplicate());
-    assert!(secret != Secret::new([8; 32]));
-    assert!(Secret::<32>::from_slice(&[7; 32]).is_some_and(|copy| copy == secret));
+    assert!(secret.same_as(&secret.duplicate()));
+    assert!(!secret.same_as(&Secret::new([8; 32])));
+    assert!(Secret::<32>::from_slice(&[7; 32]).is_some_and(|copy| copy.same_as(&secret)));
     assert!(Secret::<32>::from_slice(&[7; 31]).is_none());
 }

@@ -17,7 +17,12 @@ impl Kek {
 }
 
 /// A data-encryption key: 32 uniformly random bytes, one per object (per upload, for multipart). Everything
-/// in the object is sealed under keys derived from it. Wiped on drop.
+/// in the object is sealed under keys derived from it. Wiped on drop; not to be compared:
+///
+/// ```compile_fail,E0369
+/// use sealgate_envelope::Dek;
+/// let same = |one: Dek, other: Dek| one == other;
+/// ```
 pub struct Dek(Secret<32>);
 
 /// Purposes of keys derived from a DEK. The labels are part of the format.

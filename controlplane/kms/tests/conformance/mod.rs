@@ -63,8 +63,12 @@ async fn makes_distinct_keys_that_open(provider: &dyn Provider) {
         let one = made(provider).await;
         assert!(!one.wrapped.is_empty() && one.wrapped.len() <= WRAPPED_MAX);
         assert!(!one.version.is_empty() && one.version.len() <= 128);
-        assert!(one.kek != Secret::new([0; 32]));
-        assert!(opened(provider, &one.version, &one.wrapped).await == one.kek);
+        assert!(!one.kek.same_as(&Secret::new([0; 32])));
+        assert!(
+            opened(provider, &one.version, &one.wrapped)
+                .await
+                .same_as(&one.kek)
+        );
         if let Some(newest) = provider.newest_version().await.expect("newest_version") {
             assert_eq!(newest, one.version);
         }
@@ -106,11 +110,15 @@ async fn refuses_changed_bytes(provider: &dyn Provider) {
         let outcome = provider.unwrap(&one.version, &changed).await;
         refused(outcome, &format!("a wrap with byte {at} changed"));
     }
-    assert!(opened(provider, &one.version, &one.wrapped).await == one.kek);
+    assert!(
+        opened(provider, &one.version, &one.wrapped)
+            .await
+            .same_as(&one.kek)
+    );
     for version in ["", "no such version", "999999"] {
         // A provider whose wraps carry their version may ignore ours; it must not find another key.
         if let Ok(kek) = provider.unwrap(version, &one.wrapped).await {
-            assert!(kek == one.kek, "version {version:?}");
+            assert!(kek.same_as(&one.kek), "version {version:?}");
         }
     }
 }
@@ -120,8 +128,16 @@ async fn rewraps_the_same_key(provider: &dyn Provider) {
     let again = provider.rewrap(&one.version, &one.wrapped).await;
     let again = again.unwrap_or_else(|e| panic!("{}: rewrap: {e}", provider.kind()));
     assert!(again.wrapped.len() <= WRAPPED_MAX);
-    assert!(opened(provider, &again.version, &again.wrapped).await == one.kek);
-    assert!(opened(provider, &one.version, &one.wrapped).await == one.kek);
+    assert!(
+        opened(provider, &again.version, &again.wrapped)
+            .await
+            .same_as(&one.kek)
+    );
+    assert!(
+        opened(provider, &one.version, &one.wrapped)
+            .await
+            .same_as(&one.kek)
+    );
     let forged = provider.rewrap(&one.version, &one.wrapped[1..]).await;
     assert!(
         forged.is_err_and(|e| !e.retryable()),
@@ -135,7 +151,9 @@ async fn serves_many_at_once(provider: &Arc<dyn Provider>) {
         let provider = Arc::clone(provider);
         calls.spawn(async move {
             let one = made(provider.as_ref()).await;
-            opened(provider.as_ref(), &one.version, &one.wrapped).await == one.kek
+            opened(provider.as_ref(), &one.version, &one.wrapped)
+                .await
+                .same_as(&one.kek)
         });
     }
     assert!(calls.join_all().await.into_iter().all(|same| same));
@@ -145,10 +163,22 @@ async fn survives_rotation(provider: &dyn Provider, rotate: Rotate) {
     let old = made(provider).await;
     rotate().await;
     let new = made(provider).await;
-    assert!(opened(provider, &old.version, &old.wrapped).await == old.kek);
-    assert!(opened(provider, &new.version, &new.wrapped).await == new.kek);
+    assert!(
+        opened(provider, &old.version, &old.wrapped)
+            .await
+            .same_as(&old.kek)
+    );
+    assert!(
+        opened(provider, &new.version, &new.wrapped)
+            .await
+            .same_as(&new.kek)
+    );
     let again = provider.rewrap(&old.version, &old.wrapped).await;
     let again = again.unwrap_or_else(|e| panic!("{}: rewrap: {e}", provider.kind()));
     assert_eq!(again.version, new.version);
-    assert!(opened(provider, &again.version, &again.wrapped).await == old.kek);
+    assert!(
+        opened(provider, &again.version, &again.wrapped)
+            .await
+            .same_as(&old.kek)
+    );
 }

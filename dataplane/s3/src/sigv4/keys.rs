@@ -6,7 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::hmac;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret access key: wiped on drop, never printed, never compared with `==`.
+/// A secret access key: wiped on drop, never printed, never compared with `==`:
+///
+/// ```compile_fail,E0369
+/// use sealgate_s3::sigv4::SecretKey;
+/// let equal = SecretKey::new(b"a") == SecretKey::new(b"a");
+/// ```
 pub struct SecretKey {
     /// `AWS4` and the secret, as the derivation needs it.
     prefixed: Zeroizing<Vec<u8>>,
