@@ -143,7 +143,7 @@ async fn endpoint_status(endpoint: &Endpoint) -> EndpointStatus {
     };
     status.wraps = true;
     match within(provider.unwrap(&made.version, &made.wrapped)).await {
-        Ok(kek) if kek == made.kek => status.unwraps = true,
+        Ok(kek) if kek.same_as(&made.kek) => status.unwraps = true,
         Ok(_) => status
             .troubles
             .push("unwrapping: another key came back than was wrapped".into()),
