@@ -14,10 +14,11 @@
 //! the key's name in the configuration. Transit's `associated_data` would bind a wrap as well, but `rewrap` neither
 //! takes nor keeps it.
 //!
-//! # What is not wiped
+//! # What is wiped
 //!
-//! Tokens, request bodies and answers live in buffers that are wiped. The HTTP client's and the TLS library's own read
-//! and write buffers are not, so that a KEK and a token may stand there until the memory is used again.
+//! Tokens, request bodies and answers live in buffers that are wiped. The HTTP client and the TLS library copy them into
+//! buffers of their own, which the control plane's heap wipes when they are freed; in those of an open connection a KEK
+//! or a token may stand until the next call.
 
 mod auth;
 mod aws;

@@ -79,3 +79,41 @@ fn login_answers_are_read() {
         assert!(read(bad).is_err(), "{bad}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever a server answers, reading it ends in a value or an error.
+    #[test]
+    fn no_answer_breaks_the_readers(answer in proptest::collection::vec(0u8.., 0..200), text in ".{0,100}") {
+        let quoted = format!("{{\"data\":{{\"ciphertext\":{text:?},\"plaintext\":{text:?}}},\"auth\":{{\"client_token\":{text:?},\"lease_duration\":1}}}}");
+        for answer in [answer.as_slice(), quoted.as_bytes()] {
+            let _ = transit::read_plaintext(answer);
+            let _ = transit::KeyInfo::read(answer);
+            let _ = (lease::read_login(answer), lease::read_renewal(answer), lease::read_lookup(answer));
+            if let Ok((version, wrapped)) = transit::read_wrap(answer) {
+                // What is read can be written: it is the one form of its bytes.
+                let again = transit::ciphertext(&version.to_string(), &wrapped).expect("canonical");
+                assert!(std::str::from_utf8(answer).expect("JSON").contains(&again));
+            }
+        }
+    }
+
+    /// And whatever an envelope holds.
+    #[test]
+    fn no_envelope_breaks_the_provider(
+        version in "[0-9]{1,2}|.{0,12}",
+        mut wrapped in proptest::collection::vec(0u8.., 58..75),
+        format in 0u8..3,
+    ) {
+        wrapped[0] = format;
+        let good = format == 1 && [61, 73].contains(&wrapped.len());
+        match transit::ciphertext(&version, &wrapped) {
+            Err(_) => assert!(!good || version.starts_with('0') || version.parse::<u32>().is_err()),
+            Ok(ciphertext) => {
+                assert!(good);
+                let answer = format!("{{\"data\":{{\"ciphertext\":\"{ciphertext}\"}}}}");
+                let (number, again) = transit::read_wrap(answer.as_bytes()).expect("the same wrap");
+                assert_eq!((number.to_string(), again), (version, wrapped));
+            }
+        }
+    }
+}

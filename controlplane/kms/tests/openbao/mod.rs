@@ -103,6 +103,39 @@ impl Bao {
         dir: tempfile::TempDir,
         tls: Option<Tls<'_>>,
     ) -> Self {
+        let mut this = Self::launched(storage, dir, tls).await;
+        let init = json!({"secret_shares": 1, "secret_threshold": 1});
+        let keys = this.ok("PUT", "sys/init", init).await;
+        this.root = keys["root_token"].as_str().expect("a token").to_owned();
+        this.unseal_key = keys["keys_base64"][0].as_str().expect("a key").to_owned();
+        this.unseal().await;
+        this.ok("POST", "sys/mounts/transit", json!({"type": "transit"}))
+            .await;
+        this.make_key("sealgate", json!({})).await;
+        this.ok(
+            "PUT",
+            "sys/policies/acl/sealgate",
+            json!({"policy": POLICY}),
+        )
+        .await;
+        this
+    }
+
+    /// Another node of the cluster that `leader` leads.
+    pub(crate) async fn join(leader: &Self) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut this = Self::launched(Storage::Raft, dir, None).await;
+        let join = json!({"leader_api_addr": leader.endpoint});
+        this.ok("POST", "sys/storage/raft/join", join).await;
+        (this.root, this.unseal_key) = (leader.root.clone(), leader.unseal_key.clone());
+        let unseal = json!({"key": this.unseal_key});
+        this.ok("PUT", "sys/unseal", unseal).await;
+        // 429: a standby.
+        this.health(&[200, 429]).await;
+        this
+    }
+
+    async fn launched(storage: Storage, dir: tempfile::TempDir, tls: Option<Tls<'_>>) -> Self {
         let (port, cluster, tls_port) = (free_port(), free_port(), free_port());
         let path = |name: &str| dir.path().join(name).display().to_string();
         let storage = match storage {
@@ -110,7 +143,7 @@ impl Bao {
             Storage::Raft => {
                 std::fs::create_dir(path("data")).expect("a folder");
                 format!(
-                    "storage \"raft\" {{\n path = \"{}\"\n node_id = \"n1\"\n performance_multiplier = 1\n}}\n\
+                    "storage \"raft\" {{\n path = \"{}\"\n node_id = \"{port}\"\n performance_multiplier = 1\n}}\n\
                      cluster_addr = \"http://127.0.0.1:{cluster}\"\n",
                     path("data")
                 )
@@ -118,9 +151,9 @@ impl Bao {
         };
         let mut config = format!(
             "{storage}api_addr = \"http://127.0.0.1:{port}\"\n\
-             listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n tls_disable = true\n}}\n\
-             audit \"file\" \"audit\" {{\n options {{\n  file_path = \"{}\"\n }}\n}}\n",
-            path("audit.log")
+             listener \"tcp\" {{\n address = \"127.0.0.1:{port}\"\n \
+             cluster_address = \"127.0.0.1:{cluster}\"\n tls_disable = true\n}}\n\
+             audit \"file\" \"audit\" {{\n options {{\n  file_path = \"audit.log\"\n }}\n}}\n"
         );
         if let Some(tls) = tls {
             let client = match tls.client_ca {
@@ -148,20 +181,6 @@ impl Bao {
             dir,
         };
         this.launch().await;
-        let init = json!({"secret_shares": 1, "secret_threshold": 1});
-        let keys = this.ok("PUT", "sys/init", init).await;
-        this.root = keys["root_token"].as_str().expect("a token").to_owned();
-        this.unseal_key = keys["keys_base64"][0].as_str().expect("a key").to_owned();
-        this.unseal().await;
-        this.ok("POST", "sys/mounts/transit", json!({"type": "transit"}))
-            .await;
-        this.make_key("sealgate", json!({})).await;
-        this.ok(
-            "PUT",
-            "sys/policies/acl/sealgate",
-            json!({"policy": POLICY}),
-        )
-        .await;
         this
     }
 
@@ -174,6 +193,8 @@ impl Bao {
                 "-config={}",
                 self.dir.path().join("bao.hcl").display()
             ))
+            // The audit log's path is relative: it has to be the same on all nodes of a cluster.
+            .current_dir(self.dir.path())
             .env("HOME", self.dir.path())
             .env("BAO_LOG_LEVEL", "debug")
             .stdin(Stdio::null())

@@ -325,3 +325,63 @@ async fn a_token_that_ends_while_the_server_is_down_is_replaced_after() {
             == made.kek
     );
 }
+
+/// Three nodes, a provider at each: standbys forward to the leader, and when that dies, the others go on by themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_of_a_cluster_serves_and_outlives_its_leader() {
+    let mut leader = Bao::start(Storage::Raft).await;
+    let nodes = [Bao::join(&leader).await, Bao::join(&leader).await];
+    let role = leader.approle("1h", "24h").await;
+    let mut config = config(&leader.endpoint, "sealgate", approle(role));
+    config
+        .endpoints
+        .extend(nodes.iter().map(|node| node.endpoint.clone()));
+    let providers = VaultProvider::open("main", config, &Handle::current()).expect("providers");
+    let labels: Vec<_> = providers.iter().map(|(label, _)| label.clone()).collect();
+    assert_eq!(labels.len(), 3);
+    let made = providers[0].1.generate().await.expect("a KEK");
+    for (label, provider) in &providers {
+        recovers(provider, Duration::from_secs(10)).await;
+        let opened = provider.unwrap(&made.version, &made.wrapped).await;
+        assert!(opened.unwrap_or_else(|e| panic!("{label}: {e}")) == made.kek);
+    }
+    // New nodes vote after a while.
+    let start = Instant::now();
+    loop {
+        let answer = leader
+            .ok("GET", "sys/storage/raft/configuration", json!(null))
+            .await;
+        let servers = answer["data"]["config"]["servers"]
+            .as_array()
+            .expect("a list");
+        if servers
+            .iter()
+            .filter(|server| server["voter"] == true)
+            .count()
+            == 3
+        {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{servers:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    leader.kill();
+    says(&error(providers[0].1.generate().await), "unavailable", &[]);
+    for (_, provider) in &providers[1..] {
+        let start = Instant::now();
+        // Until a new leader is there, the outcome is an outage, never a refusal.
+        loop {
+            match provider.unwrap(&made.version, &made.wrapped).await {
+                Ok(opened) => break assert!(opened == made.kek),
+                Err(e) => {
+                    assert!(e.retryable(), "{e}");
+                    assert!(
+                        start.elapsed() < Duration::from_secs(60),
+                        "no new leader: {e}"
+                    );
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
