@@ -19,6 +19,7 @@ pub use aws::{AwsKey, AwsKms, AwsRegion, is_key_id as is_aws_key_id};
 pub use credentials::StoreCredentials;
 pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use model::Resilience;
 pub use model::{
     Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
     Endpoint, Grant, KeyConfig, KeyProvider, Listen, Listing, Log, LogFormat, LogTarget, Payload,

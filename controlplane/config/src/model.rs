@@ -178,6 +178,45 @@ pub struct KeyConfig {
     pub max_objects: u64,
     /// Most plaintext bytes of one KEK.
     pub max_bytes: u64,
+    /// How failures are met, and what is kept for how long.
+    pub resilience: Resilience,
+}
+
+/// How a key's failures are met, and what is kept of it for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resilience {
+    /// Time for one attempt at one endpoint.
+    pub attempt_timeout: Duration,
+    /// Time for one question, with all its attempts.
+    pub deadline: Duration,
+    /// Rounds over the endpoints after the first.
+    pub retries: u32,
+    /// When an unwrap is also sent to the next endpoint.
+    pub hedge_after: Duration,
+    /// Calls at a time at one endpoint.
+    pub concurrency: usize,
+    /// Time between two health checks.
+    pub health_interval: Duration,
+    /// Failures in a row after which an endpoint is left alone.
+    pub breaker_failures: u32,
+    /// How long it is left alone.
+    pub breaker_open_for: Duration,
+    /// Time an unwrapped KEK is kept.
+    pub cache_ttl: Duration,
+    /// The same without being used.
+    pub cache_idle_ttl: Duration,
+    /// Unwrapped KEKs kept.
+    pub cache_max: usize,
+    /// Time a core keeps a KEK for reading.
+    pub core_ttl: Duration,
+    /// Time a refusal is remembered.
+    pub negative_ttl: Duration,
+    /// Time a failure that may pass is remembered.
+    pub error_ttl: Duration,
+    /// Time past their own that KEKs open objects in an outage.
+    pub grace_reads: Duration,
+    /// Time past its age that a KEK seals objects in an outage.
+    pub grace_writes: Duration,
 }
 
 /// Who holds a key.

@@ -133,7 +133,9 @@ fn collect_key_secrets(table: &DeTable<'_>, into: &mut Vec<Range<usize>>) {
             .chain(sections)
             .filter_map(|section| section.row(key.get_ref()))
             .peekable();
-        if rows.peek().is_none() || rows.any(|row| row.secret) {
+        if rows.peek().is_some_and(|row| row.kind == Kind::Table) {
+            collect_below(value.get_ref(), schema::KEYS, key.get_ref(), into);
+        } else if rows.peek().is_none() || rows.any(|row| row.secret) {
             into.push(value.span());
         }
     }

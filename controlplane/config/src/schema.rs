@@ -1,6 +1,7 @@
 //! Every key of the configuration: the one table that the parser and docs/configuration.md are made of.
 
 mod keys;
+mod resilience;
 mod table;
 
 use Fallback::{Absent, Required, Value};

@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 
 use crate::epoch::{KekEpoch, UnwrappedKek};
 use crate::error::KeyError;
+use crate::health::KeyHealth;
 use crate::provider::RewrappedKek;
 use crate::service::{KeyStatus, Keys};
+use crate::stats::{KeyReport, Registry};
 
 /// One request as it crosses to the control plane.
 pub struct KeyRequest(pub(crate) Ask);
@@ -56,6 +58,7 @@ pub struct KeyClient {
     // Dropped before `wake`, whose drop lets the service see that nobody can ask any more.
     pub(crate) requests: Sender<KeyRequest>,
     pub(crate) wake: WakeUp,
+    pub(crate) registry: Arc<Registry>,
 }
 
 /// Wakes the service's task from any thread, also when the last client goes.
@@ -139,7 +142,19 @@ impl KeyClient {
         self.ask(|reply| Ask::Newest { name, reply })
     }
 
-    /// The health of every configured key, in the order of their names: what readiness reports.
+    /// What the last check found of every configured key, in the order of their names. Asks nobody: for readiness.
+    #[must_use]
+    pub fn health(&self) -> Vec<KeyHealth> {
+        self.registry.health()
+    }
+
+    /// The numbers of every key that was ever configured. Asks nobody: for metrics.
+    #[must_use]
+    pub fn report(&self) -> Vec<KeyReport> {
+        self.registry.report()
+    }
+
+    /// The state of every configured key, in the order of their names. Asks every endpoint now.
     ///
     /// # Errors
     /// [`KeyError::Busy`] or [`KeyError::Unavailable`] when the service does not answer.

@@ -1,8 +1,13 @@
 //! KEKs as the data plane holds them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sealgate_aead::Secret;
+use tokio::time::Instant;
+
+use crate::stats::KeyStats;
 
 /// How long and for how much one KEK may seal: whichever bound is met first ends the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,12 +56,60 @@ pub struct KekEpoch {
     pub key_version: String,
     /// What this KEK may be used for.
     pub bounds: EpochBounds,
+    /// How long it may be used past its age, and no other bound, while no new one can be had.
+    pub grace: Duration,
+    /// How long a core may keep it for reading before it has to ask again.
+    pub keep: Duration,
+    /// Kept by whoever writes with this KEK for as long as it does.
+    pub lease: EpochLease,
 }
 
-/// A KEK that was unwrapped for reading. Neither `Clone` nor `Debug`; wiped on drop.
+/// Tells the service that a core still writes with an epoch's KEK, and when it does so by grace.
+#[derive(Clone)]
+pub struct EpochLease(Arc<Lease>);
+
+pub(crate) struct Lease {
+    stats: Arc<KeyStats>,
+    born: Instant,
+    until: Instant,
+}
+
+impl EpochLease {
+    pub(crate) fn new(stats: Arc<KeyStats>, max_age: Duration, grace: Duration) -> Self {
+        let born = Instant::now();
+        Self(Arc::new(Lease {
+            stats,
+            born,
+            until: born + max_age + grace,
+        }))
+    }
+
+    /// A lease that no service watches: for tests of those who write.
+    #[must_use]
+    pub fn unwatched() -> Self {
+        Self::new(Arc::default(), Duration::ZERO, Duration::ZERO)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Lease> {
+        &self.0
+    }
+
+    /// Counts an object that was sealed past the KEK's age.
+    pub fn used_offline(&self) {
+        self.0.stats.offline_writes.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Lease {
+    pub(crate) fn span(&self) -> (Instant, Instant) {
+        (self.born, self.until)
+    }
+}
+
+/// A KEK that was unwrapped for reading. Wiped when its last holder is gone.
 pub struct UnwrappedKek {
-    /// The key itself.
-    pub kek: Secret<32>,
+    /// The key itself; the service's cache holds the same.
+    pub kek: Arc<Secret<32>>,
     /// How long a core may keep it before it has to ask again.
     pub keep: Duration,
 }

@@ -56,6 +56,20 @@ impl KeyError {
         }
     }
 
+    /// Names the endpoint that said so, where the key has several.
+    pub(crate) fn at(&mut self, label: &str, endpoints: usize) {
+        if endpoints < 2 {
+            return;
+        }
+        match self {
+            Self::Denied(text)
+            | Self::Invalid(text)
+            | Self::Unavailable { reason: text, .. }
+            | Self::Throttled { reason: text, .. } => *text = format!("{label}: {text}"),
+            Self::UnknownKey { .. } | Self::Busy => {}
+        }
+    }
+
     /// A short fixed name for metric labels.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -1,28 +1,44 @@
-//! The control plane's end of the key channel: one task that owns the keys, the cache and all calls in flight.
+//! The control plane's end of the key channel: one task that owns the keys, their caches and all calls in flight.
+
+mod breaker;
+mod call;
+mod canary;
+mod pace;
+mod slot;
+mod status;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, TryRecvError};
-use sealgate_aead::Secret;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
 
-use crate::cache::Cache;
 use crate::client::{Ask, KeyClient, KeyRequest, Reply, WakeUp};
 use crate::epoch::{EpochBounds, KekEpoch, UnwrappedKek};
 use crate::error::KeyError;
 use crate::events::KeyEvents;
 use crate::policy::KeyPolicy;
 use crate::provider::{GeneratedKek, Provider, RewrappedKek};
+use crate::stats::Registry;
+use call::{Caller, Found, Question};
+use canary::Checked;
+use slot::{KekId, Known, Slot};
+pub use status::KeyStatus;
 
 /// Longest wrapped KEK, bytes. The envelope is one metadata value of 600 characters, of which a wrapped KEK may take
 /// half; AWS KMS makes about 185 bytes of 32, Vault Transit about 90.
 pub const WRAPPED_MAX: usize = 256;
 
+/// How often caches are swept of what is too old.
+const SWEEP: Duration = Duration::from_secs(15);
+
 /// One place where a key can be asked for.
+#[derive(Clone)]
 pub struct Endpoint {
     /// What metrics and logs call it: a host or a region, never a secret or a key id. `local` where there is no other.
     pub label: String,
@@ -56,25 +72,10 @@ impl NamedKey {
             writes: true,
         }
     }
-
-    fn first(&self) -> Arc<dyn Provider> {
-        Arc::clone(&self.endpoints[0].provider)
-    }
 }
 
 /// All configured keys by name.
 pub type Keys = BTreeMap<String, NamedKey>;
-
-/// The health of one key.
-#[derive(Clone, Debug)]
-pub struct KeyStatus {
-    /// Its configured name.
-    pub name: String,
-    /// The provider's kind.
-    pub provider: &'static str,
-    /// What keeps it from being used, if anything.
-    pub trouble: Option<KeyError>,
-}
 
 /// The service's bounds.
 #[derive(Clone, Copy, Debug)]
@@ -82,75 +83,57 @@ pub struct ServiceLimits {
     /// Requests that may wait in the channel; one more is [`KeyError::Busy`]. 1024 is every connection of a busy core
     /// asking at once after a restart.
     pub queue: usize,
-    /// Provider calls at a time; further requests wait in the channel.
-    pub calls: usize,
-    /// Requests that may wait for calls in flight; one more is [`KeyError::Busy`].
+    /// Requests that may wait for calls in flight, for each key; one more is [`KeyError::Busy`]. Keys do not share it:
+    /// one whose provider hangs does not keep others waiting.
     pub waiters: usize,
-    /// Time a provider may take for one call.
-    pub deadline: Duration,
-    /// Unwrapped KEKs kept. 4096 is about half a year of one KEK an hour.
-    pub cached: usize,
-    /// Time an unwrapped KEK is kept here.
-    pub cache_ttl: Duration,
-    /// Time a core may keep an unwrapped KEK before it asks again, [`UnwrappedKek::keep`].
-    pub core_ttl: Duration,
 }
 
 impl Default for ServiceLimits {
     fn default() -> Self {
         Self {
             queue: 1024,
-            calls: 64,
             waiters: 4096,
-            deadline: Duration::from_secs(10),
-            cached: 4096,
-            cache_ttl: Duration::from_secs(3600),
-            core_ttl: Duration::from_secs(600),
         }
     }
 }
 
-/// Names an unwrapped KEK: the same bytes under another name or version are another question to the provider.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct KekId {
-    name: String,
-    version: String,
-    wrapped: Vec<u8>,
-}
-
-/// A call in flight and who waits for it.
+/// A call in flight and who waits for it. Waiters of an unwrap are in [`KeyService::waiting`].
 enum Call {
     Generate {
         name: String,
-        bounds: EpochBounds,
         reply: Reply<Arc<KekEpoch>>,
     },
-    Unwrap(KekId),
-    Rewrap(Reply<RewrappedKek>),
-    Newest(Reply<Option<String>>),
+    Unwrap(FlightId),
+    Rewrap(String, Reply<RewrappedKek>),
+    Newest(String, Reply<Option<String>>),
+    Check(String),
     Status(Reply<Vec<KeyStatus>>),
 }
 
 /// What a call came to.
 enum Answer {
-    Generated(Result<GeneratedKek, KeyError>),
-    Unwrapped(Result<Secret<32>, KeyError>),
-    Rewrapped(Result<RewrappedKek, KeyError>),
-    Newest(Result<Option<String>, KeyError>),
+    Found(Result<Found, KeyError>),
+    Checked(Checked),
     Status(Vec<KeyStatus>),
 }
 
+/// An unwrap in flight: key and KEK.
+type FlightId = (String, KekId);
+
 /// Answers key requests until the last [`KeyClient`] is gone.
 pub struct KeyService {
-    keys: Keys,
+    slots: BTreeMap<String, Slot>,
+    endpoints: BTreeMap<String, Vec<Endpoint>>,
     limits: ServiceLimits,
+    events: Option<Arc<dyn KeyEvents>>,
+    registry: Arc<Registry>,
     requests: Receiver<KeyRequest>,
     wake: Arc<Notify>,
-    cache: Cache<KekId, UnwrappedKek>,
     running: JoinSet<Answer>,
     calls: HashMap<Id, Call>,
-    waiting: HashMap<KekId, Vec<Reply<Arc<UnwrappedKek>>>>,
-    waiters: usize,
+    /// Who waits for an unwrap; nobody, for one that refreshes the cache.
+    waiting: HashMap<FlightId, Vec<Reply<Arc<UnwrappedKek>>>>,
+    next_sweep: Instant,
 }
 
 impl KeyService {
@@ -168,41 +151,84 @@ impl KeyService {
         events: Option<Arc<dyn KeyEvents>>,
         handle: &Handle,
     ) -> KeyClient {
-        let _ = events;
         let (sender, requests) = crossbeam_channel::bounded(limits.queue);
         let wake = Arc::new(Notify::new());
-        let service = Self {
-            keys,
+        let registry = Arc::<Registry>::default();
+        let mut service = Self {
+            slots: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
             limits,
+            events,
+            registry: Arc::clone(&registry),
             requests,
             wake: Arc::clone(&wake),
-            cache: Cache::new(limits.cached, limits.cache_ttl),
             running: JoinSet::new(),
             calls: HashMap::new(),
             waiting: HashMap::new(),
-            waiters: 0,
+            next_sweep: Instant::now() + SWEEP,
         };
+        service.replace(keys);
         handle.spawn(service.run());
         KeyClient {
             requests: sender,
             wake: WakeUp(wake),
+            registry,
         }
     }
 
     async fn run(mut self) {
         loop {
-            while self.running.len() < self.limits.calls {
+            loop {
                 match self.requests.try_recv() {
                     Ok(KeyRequest(ask)) => self.take(ask),
                     Err(TryRecvError::Empty) => break,
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
+            let next = self.start_checks();
             tokio::select! {
                 Some(done) = self.running.join_next_with_id() => self.finish(done),
                 () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(next) => self.sweep(),
             }
         }
+    }
+
+    /// Starts the health checks that are due; when to look again.
+    fn start_checks(&mut self) -> Instant {
+        let now = Instant::now();
+        let mut next = self.next_sweep;
+        for (name, slot) in &mut self.slots {
+            if slot.schedule.running {
+                continue;
+            }
+            if slot.schedule.next > now {
+                next = next.min(slot.schedule.next);
+                continue;
+            }
+            slot.schedule.running = true;
+            let generate = slot
+                .schedule
+                .wants_generate(slot.writes, slot.writes_well());
+            // Another may have to make do with none while this is away: a borrowed one comes with the next read.
+            let check = canary::check(
+                Arc::clone(&slot.caller),
+                slot.schedule.canary.take(),
+                generate,
+            );
+            let task = self.running.spawn(async { Answer::Checked(check.await) });
+            self.calls.insert(task.id(), Call::Check(name.clone()));
+        }
+        next
+    }
+
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + SWEEP;
+        self.slots.values_mut().for_each(Slot::sweep);
     }
 
     /// Answers a request from what is here, or starts the call that will.
@@ -214,91 +240,126 @@ impl KeyService {
                 version,
                 wrapped,
                 reply,
-            } => {
-                let id = KekId {
-                    name,
-                    version,
-                    wrapped,
-                };
-                self.take_unwrap(id, reply);
-            }
+            } => self.take_unwrap(name, KekId { version, wrapped }, reply),
             Ask::Rewrap {
                 name,
                 version,
                 wrapped,
                 reply,
             } => {
-                let Some(key) = self.keys.get(&name) else {
-                    return answer(reply, Err(KeyError::UnknownKey { name }));
-                };
-                let (provider, deadline) = (key.first(), self.limits.deadline);
-                let task = self.running.spawn(async move {
-                    Answer::Rewrapped(within(deadline, provider.rewrap(&version, &wrapped)).await)
-                });
-                self.calls.insert(task.id(), Call::Rewrap(reply));
+                let question = Question::Rewrap { version, wrapped };
+                self.take_call(name, question, reply, Call::Rewrap);
             }
             Ask::Newest { name, reply } => {
-                let Some(key) = self.keys.get(&name) else {
-                    return answer(reply, Err(KeyError::UnknownKey { name }));
-                };
-                let (provider, deadline) = (key.first(), self.limits.deadline);
-                let task = self.running.spawn(async move {
-                    Answer::Newest(within(deadline, provider.newest_version()).await)
-                });
-                self.calls.insert(task.id(), Call::Newest(reply));
+                self.take_call(name, Question::Newest, reply, Call::Newest);
             }
             Ask::Status { reply } => {
-                let task = check_all(&self.keys, self.limits.deadline);
+                let task = status::ask_all(&self.endpoints, &self.slots);
                 let task = self.running.spawn(async { Answer::Status(task.await) });
                 self.calls.insert(task.id(), Call::Status(reply));
             }
             Ask::Replace { keys, reply } => {
-                self.cache.retain(|id| keys.contains_key(&id.name));
-                self.keys = keys;
+                self.replace(keys);
                 answer(reply, Ok(()));
             }
         }
     }
 
-    fn take_generate(&mut self, name: String, reply: Reply<Arc<KekEpoch>>) {
-        let Some(key) = self.keys.get(&name) else {
-            return answer(reply, Err(KeyError::UnknownKey { name }));
-        };
-        let (provider, bounds) = (key.first(), key.bounds);
-        let deadline = self.limits.deadline;
-        let task = self.running.spawn(async move {
-            Answer::Generated(within(deadline, provider.generate()).await.and_then(fits))
-        });
-        let call = Call::Generate {
-            name,
-            bounds,
-            reply,
-        };
-        self.calls.insert(task.id(), call);
+    /// Takes other keys over; those that stay keep what was unwrapped.
+    fn replace(&mut self, keys: Keys) {
+        let mut old = std::mem::take(&mut self.slots);
+        self.endpoints.clear();
+        for (name, key) in keys {
+            let stats = self.registry.key(&name);
+            let caller = Caller::new(
+                &name,
+                &key.endpoints,
+                &key.policy,
+                stats,
+                self.events.clone(),
+            );
+            let mut slot = Slot::new(Arc::new(caller), key.bounds, key.writes);
+            if let Some(old) = old.remove(&name) {
+                slot.inherit(old);
+            }
+            self.endpoints.insert(name.clone(), key.endpoints);
+            self.slots.insert(name, slot);
+        }
+        old.into_values().for_each(Slot::retire);
     }
 
-    fn take_unwrap(&mut self, id: KekId, reply: Reply<Arc<UnwrappedKek>>) {
-        let Some(key) = self.keys.get(&id.name) else {
-            return answer(reply, Err(KeyError::UnknownKey { name: id.name }));
+    /// The key, if it is configured and not too many wait for it.
+    fn slot<T>(&mut self, name: &str, reply: Reply<T>) -> Option<(&mut Slot, Reply<T>)> {
+        let Some(slot) = self.slots.get_mut(name) else {
+            let name = name.to_owned();
+            answer(reply, Err(KeyError::UnknownKey { name }));
+            return None;
         };
-        if let Some(kek) = self.cache.get(&id, Instant::now()) {
-            return answer(reply, Ok(kek));
+        if slot.waiting >= self.limits.waiters {
+            answer(reply, Err(KeyError::Busy));
+            return None;
         }
-        if self.waiters >= self.limits.waiters {
-            return answer(reply, Err(KeyError::Busy));
+        Some((slot, reply))
+    }
+
+    fn take_generate(&mut self, name: String, reply: Reply<Arc<KekEpoch>>) {
+        if let Some(error) = self.slots.get(&name).and_then(Slot::no_new_kek) {
+            return answer(reply, Err(error));
         }
-        self.waiters += 1;
-        if let Some(waiting) = self.waiting.get_mut(&id) {
-            return waiting.push(reply);
-        }
-        self.waiting.insert(id.clone(), vec![reply]);
-        let provider = key.first();
-        let (deadline, asked) = (self.limits.deadline, id.clone());
-        let task = self.running.spawn(async move {
-            let call = provider.unwrap(&asked.version, &asked.wrapped);
-            Answer::Unwrapped(within(deadline, call).await)
+        self.take_call(name, Question::Generate, reply, |name, reply| {
+            Call::Generate { name, reply }
         });
-        self.calls.insert(task.id(), Call::Unwrap(id));
+    }
+
+    /// Starts a call whose answer is for one alone.
+    fn take_call<T>(
+        &mut self,
+        name: String,
+        question: Question,
+        reply: Reply<T>,
+        call: impl FnOnce(String, Reply<T>) -> Call,
+    ) {
+        let Some((slot, reply)) = self.slot(&name, reply) else {
+            return;
+        };
+        slot.waiting += 1;
+        let asked = Arc::clone(&slot.caller).ask(question, slot.caller.patience());
+        let task = self.running.spawn(async { Answer::Found(asked.await) });
+        self.calls.insert(task.id(), call(name, reply));
+    }
+
+    fn take_unwrap(&mut self, name: String, id: KekId, reply: Reply<Arc<UnwrappedKek>>) {
+        let Some((slot, reply)) = self.slot(&name, reply) else {
+            return;
+        };
+        let caller = Arc::clone(&slot.caller);
+        let (reply, patience) = match slot.look_up(&id) {
+            Known::Yes(kek) => return answer(reply, Ok(kek)),
+            Known::No(error) => return answer(reply, Err(error)),
+            Known::Refresh(kek) => {
+                answer(reply, Ok(kek));
+                (None, caller.patience())
+            }
+            Known::Perhaps => (Some(reply), caller.impatience()),
+            Known::Nothing => (Some(reply), caller.patience()),
+        };
+        slot.waiting += usize::from(reply.is_some());
+        let flight = (name, id);
+        if let Some(waiting) = self.waiting.get_mut(&flight) {
+            return waiting.extend(reply);
+        }
+        if reply.is_none() {
+            caller.stats.refreshes.fetch_add(1, Relaxed);
+        }
+        let question = Question::Unwrap {
+            version: flight.1.version.clone(),
+            wrapped: flight.1.wrapped.clone(),
+        };
+        self.waiting
+            .insert(flight.clone(), reply.into_iter().collect());
+        let asked = caller.ask(question, patience);
+        let task = self.running.spawn(async { Answer::Found(asked.await) });
+        self.calls.insert(task.id(), Call::Unwrap(flight));
     }
 
     /// Hands a call's outcome to all who wait for it.
@@ -307,95 +368,120 @@ impl KeyService {
             Ok((id, answer)) => (id, Ok(answer)),
             Err(e) => (e.id(), Err(broken())),
         };
-        match (self.calls.remove(&id), outcome) {
-            (
-                Some(Call::Generate {
-                    name,
-                    bounds,
-                    reply,
-                }),
-                outcome,
-            ) => {
-                let generated = match outcome {
-                    Ok(Answer::Generated(generated)) => generated,
-                    Ok(_) => Err(broken()),
-                    Err(e) => Err(e),
-                };
-                answer(reply, generated.map(|g| self.epoch(name, bounds, g)));
+        let found = |outcome| match outcome {
+            Ok(Answer::Found(found)) => found,
+            Ok(_) => Err(broken()),
+            Err(e) => Err(e),
+        };
+        match self.calls.remove(&id) {
+            Some(Call::Generate { name, reply }) => {
+                self.waited(&name, 1);
+                let made = found(outcome).and_then(|found| match found {
+                    Found::Generated(made) => Ok(made),
+                    _ => Err(broken()),
+                });
+                answer(reply, self.generated(name, made));
             }
-            (Some(Call::Unwrap(id)), outcome) => {
-                let unwrapped = match outcome {
-                    Ok(Answer::Unwrapped(unwrapped)) => unwrapped,
-                    Ok(_) => Err(broken()),
-                    Err(e) => Err(e),
-                };
-                self.unwrapped(id, unwrapped);
+            Some(Call::Unwrap(flight)) => self.unwrapped(flight, found(outcome)),
+            Some(Call::Rewrap(name, reply)) => {
+                self.waited(&name, 1);
+                let made = found(outcome).and_then(|found| match found {
+                    Found::Rewrapped(made) => Ok(made),
+                    _ => Err(broken()),
+                });
+                answer(reply, made);
             }
-            (Some(Call::Rewrap(reply)), outcome) => answer(
-                reply,
-                outcome.and_then(|a| match a {
-                    Answer::Rewrapped(rewrapped) => rewrapped,
+            Some(Call::Newest(name, reply)) => {
+                self.waited(&name, 1);
+                let version = found(outcome).and_then(|found| match found {
+                    Found::Newest(version) => Ok(version),
                     _ => Err(broken()),
-                }),
-            ),
-            (Some(Call::Newest(reply)), outcome) => answer(
+                });
+                answer(reply, version);
+            }
+            Some(Call::Check(name)) => {
+                let checked = match outcome {
+                    Ok(Answer::Checked(checked)) => checked,
+                    _ => Checked {
+                        read: Err(broken()),
+                        write: None,
+                        canary: None,
+                        refused: false,
+                    },
+                };
+                if let Some(slot) = self.slots.get_mut(&name) {
+                    slot.checked(checked);
+                }
+            }
+            Some(Call::Status(reply)) => answer(
                 reply,
-                outcome.and_then(|a| match a {
-                    Answer::Newest(version) => version,
+                match outcome {
+                    Ok(Answer::Status(all)) => Ok(all),
                     _ => Err(broken()),
-                }),
+                },
             ),
-            (Some(Call::Status(reply)), outcome) => answer(
-                reply,
-                outcome.and_then(|a| match a {
-                    Answer::Status(all) => Ok(all),
-                    _ => Err(broken()),
-                }),
-            ),
-            (None, _) => {}
+            None => {}
+        }
+    }
+
+    /// So many no longer wait for a key.
+    fn waited(&mut self, name: &str, number: usize) {
+        if let Some(slot) = self.slots.get_mut(name) {
+            slot.waiting = slot.waiting.saturating_sub(number);
         }
     }
 
     /// A new epoch. Its KEK goes to the cache as well: what was just written is often read next, by any core.
-    fn epoch(&mut self, name: String, bounds: EpochBounds, made: GeneratedKek) -> Arc<KekEpoch> {
+    fn generated(
+        &mut self,
+        name: String,
+        made: Result<GeneratedKek, KeyError>,
+    ) -> Result<Arc<KekEpoch>, KeyError> {
+        let Some(slot) = self.slots.get_mut(&name) else {
+            return Err(KeyError::UnknownKey { name });
+        };
+        slot.generated(made.as_ref().map(drop).map_err(KeyError::clone));
+        let made = made?;
         let id = KekId {
-            name: name.clone(),
             version: made.version.clone(),
             wrapped: made.wrapped.clone(),
         };
-        let readable = UnwrappedKek {
-            kek: made.kek.duplicate(),
-            keep: self.limits.core_ttl,
-        };
-        self.cache.insert(id, Arc::new(readable), Instant::now());
-        Arc::new(KekEpoch {
+        let readable = slot.keep(id, Arc::new(made.kek.duplicate()));
+        let (bounds, grace) = (slot.bounds, slot.caller.policy.grace_writes);
+        Ok(Arc::new(KekEpoch {
             kek: made.kek,
             wrapped: made.wrapped,
             key_name: name,
             key_version: made.version,
             bounds,
-        })
+            grace,
+            keep: readable.keep,
+            lease: slot.caller.stats.lease(bounds, grace),
+        }))
     }
 
-    fn unwrapped(&mut self, id: KekId, outcome: Result<Secret<32>, KeyError>) {
-        let waiting = self.waiting.remove(&id).unwrap_or_default();
-        self.waiters -= waiting.len();
-        let outcome = outcome.map(|kek| {
-            let keep = self.limits.core_ttl;
-            Arc::new(UnwrappedKek { kek, keep })
+    fn unwrapped(&mut self, flight: FlightId, outcome: Result<Found, KeyError>) {
+        let waiting = self.waiting.remove(&flight).unwrap_or_default();
+        self.waited(&flight.0, waiting.len());
+        let (name, id) = flight;
+        let kek = outcome.and_then(|found| match found {
+            Found::Unwrapped(kek) => Ok(Arc::new(kek)),
+            _ => Err(broken()),
         });
-        match &outcome {
-            // A key may have been taken out of the configuration while the call ran.
-            Ok(kek) if self.keys.contains_key(&id.name) => {
-                self.cache.insert(id, Arc::clone(kek), Instant::now());
+        let answered = match (self.slots.get_mut(&name), kek) {
+            (Some(slot), Ok(kek)) => Ok(slot.keep(id, kek)),
+            (Some(slot), Err(error)) => {
+                slot.failed(id.clone(), &error);
+                match error.retryable() && !waiting.is_empty() {
+                    true => slot.by_grace(&id).ok_or(error),
+                    false => Err(error),
+                }
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(key = %id.name, version = %id.version, kind = error.kind(), %error, "cannot unwrap a key")
-            }
-        }
+            // The key was taken out of the configuration while the call ran.
+            (None, _) => Err(KeyError::UnknownKey { name }),
+        };
         for reply in waiting {
-            answer(reply, outcome.clone());
+            answer(reply, answered.clone());
         }
     }
 }
@@ -405,72 +491,11 @@ fn answer<T>(reply: Reply<T>, outcome: Result<T, KeyError>) {
     let _ = reply.send(outcome);
 }
 
-/// Runs a provider's call under the deadline.
-async fn within<T>(
-    deadline: Duration,
-    call: impl Future<Output = Result<T, KeyError>>,
-) -> Result<T, KeyError> {
-    let late = || KeyError::Unavailable {
-        reason: format!("no answer within {} s", deadline.as_secs_f32()),
-        retry_after: deadline,
-    };
-    tokio::time::timeout(deadline, call)
-        .await
-        .unwrap_or_else(|_| Err(late()))
-}
-
-/// Refuses a wrapped KEK for which the envelope has no room, before anything is sealed under it.
-fn fits(made: GeneratedKek) -> Result<GeneratedKek, KeyError> {
-    if made.wrapped.len() <= WRAPPED_MAX {
-        return Ok(made);
-    }
-    Err(KeyError::Invalid(format!(
-        "the provider made {} bytes of wrapped key, the envelope has room for {WRAPPED_MAX}",
-        made.wrapped.len()
-    )))
-}
-
 /// A provider's task ended without an answer.
 fn broken() -> KeyError {
     KeyError::Unavailable {
         reason: "the provider broke off (a fault in Sealgate: see the log)".into(),
         retry_after: Duration::from_secs(5),
-    }
-}
-
-/// Whether a key wraps and unwraps.
-async fn canary(provider: &dyn Provider) -> Result<(), KeyError> {
-    let made = provider.generate().await?;
-    provider
-        .unwrap(&made.version, &made.wrapped)
-        .await
-        .map(drop)
-}
-
-/// Asks every provider for its health at the same time.
-fn check_all(
-    keys: &Keys,
-    deadline: Duration,
-) -> impl Future<Output = Vec<KeyStatus>> + Send + use<> {
-    let asked: Vec<_> = keys
-        .iter()
-        .map(|(name, key)| (name.clone(), key.first()))
-        .collect();
-    async move {
-        let mut calls = JoinSet::new();
-        for (name, provider) in asked {
-            calls.spawn(async move {
-                let trouble = within(deadline, canary(&*provider)).await.err();
-                KeyStatus {
-                    name,
-                    provider: provider.kind(),
-                    trouble,
-                }
-            });
-        }
-        let mut all = calls.join_all().await;
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealgate_kms::{KeyHealth, Standing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -19,8 +20,74 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) trait Answers: Send + Sync + 'static {
     /// Prometheus text.
     fn metrics(&self) -> String;
-    /// `Ok` when requests can be served, else why not.
-    fn ready(&self) -> impl Future<Output = Result<(), String>> + Send;
+    /// Whether requests can be served, from what is known already.
+    fn ready(&self, mode: Mode) -> Readiness;
+}
+
+/// What has to work for a probe to pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Read,
+    Write,
+    Both,
+}
+
+/// The answer to a probe.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    pub(crate) ready: bool,
+    pub(crate) body: String,
+}
+
+/// What the health of keys means for a probe: `read`, `write`, and a line for each key that is not simply ready. A key
+/// whose provider is away is no reason to take a gateway out of service while what is in memory serves on: no other
+/// gateway could do better.
+pub(crate) fn readiness(keys: &[KeyHealth], mode: Mode) -> Readiness {
+    let all = |ways: Vec<Standing>| {
+        let worst = ["unchecked", "down", "degraded", "ready"];
+        let mut found = worst
+            .into_iter()
+            .filter(|w| ways.iter().any(|s| s.name() == *w));
+        (
+            found.next().unwrap_or("ready"),
+            ways.iter().all(Standing::serves),
+        )
+    };
+    let (read, reads) = all(keys.iter().map(KeyHealth::reading).collect());
+    let (write, writes) = all(keys.iter().map(KeyHealth::writing).collect());
+    let ready = match mode {
+        Mode::Read => reads,
+        Mode::Write => writes,
+        Mode::Both => reads && writes,
+    };
+    let first = if ready { "ready" } else { "not ready" };
+    let mut body = format!("{first}\nread: {read}\nwrite: {write}\n");
+    for key in keys {
+        for (way, standing) in [("read", key.reading()), ("write", key.writing())] {
+            match &standing {
+                Standing::Ready => {}
+                Standing::Degraded(why) | Standing::Down(why) => {
+                    let (name, how) = (&key.name, standing.name());
+                    body.push_str(&format!("key {name}: {way} {how}: {why}\n"));
+                }
+                Standing::Unchecked => {
+                    body.push_str(&format!("key {}: {way} not checked yet\n", key.name));
+                }
+            }
+        }
+    }
+    Readiness { ready, body }
+}
+
+/// `mode=read` or `mode=write` in a query.
+fn mode(target: &[u8]) -> Option<Mode> {
+    let query = target.splitn(2, |b| *b == b'?').nth(1).unwrap_or_default();
+    match query {
+        b"" => Some(Mode::Both),
+        b"mode=read" => Some(Mode::Read),
+        b"mode=write" => Some(Mode::Write),
+        _ => None,
+    }
 }
 
 /// Binds the address.
@@ -68,9 +135,14 @@ async fn answer<A: Answers>(mut stream: TcpStream, answers: &A) -> std::io::Resu
     const TEXT: &str = "text/plain; charset=utf-8";
     let (status, kind, body) = match (method, path) {
         (b"GET" | b"HEAD", b"/healthz") => ("200 OK", TEXT, "ok\n".to_owned()),
-        (b"GET" | b"HEAD", b"/readyz") => match answers.ready().await {
-            Ok(()) => ("200 OK", TEXT, "ready\n".to_owned()),
-            Err(why) => ("503 Service Unavailable", TEXT, format!("{why}\n")),
+        (b"GET" | b"HEAD", b"/readyz") => match mode(target).map(|mode| answers.ready(mode)) {
+            Some(Readiness { ready: true, body }) => ("200 OK", TEXT, body),
+            Some(Readiness { body, .. }) => ("503 Service Unavailable", TEXT, body),
+            None => (
+                "400 Bad Request",
+                TEXT,
+                "Accepted: /readyz, /readyz?mode=read, /readyz?mode=write.\n".to_owned(),
+            ),
         },
         (b"GET" | b"HEAD", b"/metrics") => (
             "200 OK",
@@ -93,4 +165,30 @@ async fn answer<A: Answers>(mut stream: TcpStream, answers: &A) -> std::io::Resu
     }
     stream.write_all(out.as_bytes()).await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_says_what_it_wants() {
+        for (target, expected) in [
+            ("/readyz", Some(Mode::Both)),
+            ("/readyz?mode=read", Some(Mode::Read)),
+            ("/readyz?mode=write", Some(Mode::Write)),
+            ("/readyz?mode=wirte", None),
+        ] {
+            assert_eq!(mode(target.as_bytes()), expected, "{target}");
+        }
+    }
+
+    #[test]
+    fn without_keys_there_is_nothing_to_wait_for() {
+        let found = readiness(&[], Mode::Both);
+        assert_eq!(
+            (found.ready, found.body.as_str()),
+            (true, "ready\nread: ready\nwrite: ready\n")
+        );
+    }
 }

@@ -253,7 +253,6 @@ async fn accept_all(shared: &Shared, core: &Rc<Core<StoreConnector>>) -> io::Res
 /// Reports the core's parts to the control plane, and has the core notice a new configuration's keys.
 async fn report(core: Rc<Core<StoreConnector>>) {
     while !core.drain.is_draining() {
-        core.keyring.renew(core.snapshot.load().generation);
         let (key_hits, key_misses) = core.keyring.counts();
         let (connects, retries, resumes) = match &core.store {
             Store::S3(s3) => {

@@ -4,7 +4,7 @@ mod vault;
 
 use std::sync::Arc;
 
-use sealgate_config::{Config, KeyProvider, Pkcs11Token};
+use sealgate_config::{Config, KeyProvider, Pkcs11Token, Resilience};
 use sealgate_kms::aws::AwsProvider;
 use sealgate_kms::file::FileProvider;
 use sealgate_kms::pkcs11::{Pkcs11Config, Pkcs11Provider, TokenSelector};
@@ -29,12 +29,33 @@ pub(crate) fn open(config: &Config, runtime: &Handle) -> Result<Keys, String> {
         let key = NamedKey {
             endpoints,
             bounds,
-            policy: KeyPolicy::default(),
+            policy: policy(&key.resilience),
             writes: config.buckets.iter().any(seals),
         };
         keys.insert(name.clone(), key);
     }
     Ok(keys)
+}
+
+fn policy(r: &Resilience) -> KeyPolicy {
+    KeyPolicy {
+        attempt_timeout: r.attempt_timeout,
+        deadline: r.deadline,
+        retries: r.retries,
+        hedge_after: r.hedge_after,
+        concurrency: r.concurrency,
+        breaker_failures: r.breaker_failures,
+        breaker_open_for: r.breaker_open_for,
+        cache_ttl: r.cache_ttl,
+        cache_idle_ttl: r.cache_idle_ttl,
+        cache_max: r.cache_max,
+        core_ttl: r.core_ttl,
+        negative_ttl: r.negative_ttl,
+        error_ttl: r.error_ttl,
+        grace_reads: r.grace_reads,
+        grace_writes: r.grace_writes,
+        health_interval: r.health_interval,
+    }
 }
 
 /// One key at each place that can be asked for it, in the order of preference.
@@ -89,4 +110,18 @@ fn local(provider: impl Provider) -> Vec<Endpoint> {
         label: "local".to_owned(),
         provider: Arc::new(provider),
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_the_services_own() {
+        let text = "[backend]\ntype = \"fs\"\npath = \"o\"\n[keys.k]\nprovider = \"file\"\npath = \"k\"\n\
+                    [[credentials]]\naccess_key = \"a\"\nsecret_key = \"b\"\n";
+        let config = sealgate_config::parse(text, "c.toml".as_ref());
+        let config = config.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(policy(&config.keys["k"].resilience), KeyPolicy::default());
+    }
 }

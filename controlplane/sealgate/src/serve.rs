@@ -15,7 +15,7 @@ use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, LogFormat, Process, a
 use sealgate_uring::{ActiveDriver, Drain};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::{self, Answers};
+use crate::admin::{self, Answers, Mode, Readiness};
 use crate::dataplane::{self, DataPlane};
 use crate::plan::{self, Made, Reloadable};
 
@@ -227,27 +227,23 @@ impl Answers for Watched {
             driver: self.driver,
             aead: &self.aead,
         };
-        sealgate_telemetry::render(&self.metrics, &process)
+        sealgate_telemetry::render(&self.metrics, &self.keys.report(), &process)
     }
 
-    async fn ready(&self) -> Result<(), String> {
-        if self.drain.is_draining() {
-            return Err("draining".into());
-        }
-        if self.ready.load(Ordering::Acquire) < self.metrics.len() {
-            return Err("not every core accepts connections".into());
-        }
-        let keys = self
-            .keys
-            .status()
-            .await
-            .map_err(|e| format!("the key service: {e}"))?;
-        match keys
-            .iter()
-            .find_map(|key| Some((&key.name, key.trouble.as_ref()?)))
-        {
-            Some((name, trouble)) => Err(format!("key {name}: {trouble}")),
-            None => Ok(()),
+    fn ready(&self, mode: Mode) -> Readiness {
+        let trouble = if self.drain.is_draining() {
+            Some("draining")
+        } else if self.ready.load(Ordering::Acquire) < self.metrics.len() {
+            Some("not every core accepts connections")
+        } else {
+            None
+        };
+        match trouble {
+            Some(trouble) => Readiness {
+                ready: false,
+                body: format!("{trouble}\n"),
+            },
+            None => admin::readiness(&self.keys.health(), mode),
         }
     }
 }

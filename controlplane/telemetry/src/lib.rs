@@ -7,6 +7,7 @@
 mod access_log;
 mod audit;
 mod ids;
+mod keys;
 mod metrics;
 mod trace;
 

@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use sealgate_kms::KeyReport;
+
 use crate::audit::AuditCounts;
 
 /// Upper bounds of the latency buckets, microseconds: powers of four from 64 µs to 67 s.
@@ -37,7 +39,7 @@ pub struct Metric {
 
 macro_rules! table {
     ($($constant:ident $name:literal $kind:literal $help:literal;)*) => {
-        $(const $constant: Metric = Metric { name: $name, kind: $kind, help: $help };)*
+        $(pub(crate) const $constant: Metric = Metric { name: $name, kind: $kind, help: $help };)*
         /// Every metric there is.
         pub const TABLE: &[Metric] = &[$($constant),*];
     };
@@ -53,6 +55,26 @@ table! {
     OPEN "sealgate_connections_open" "gauge" "Client connections open now.";
     KEY_HITS "sealgate_key_cache_hits_total" "counter" "Key-encryption keys found in a core's cache.";
     KEY_MISSES "sealgate_key_cache_misses_total" "counter" "Key-encryption keys that a core had to ask the control plane for.";
+    KMS_CALLS "sealgate_kms_calls_total" "counter" "Calls of key providers by key, provider, endpoint, operation and outcome: ok, or what went wrong.";
+    KMS_LATENCY "sealgate_kms_call_duration_seconds" "histogram" "Duration of those calls, by key, provider and endpoint.";
+    KMS_IN_FLIGHT "sealgate_kms_calls_in_flight" "gauge" "Calls running now, by key, provider and endpoint.";
+    KMS_BREAKER "sealgate_kms_breaker_state" "gauge" "0: asked; 1: one call decides; 2: left alone because it keeps failing. By key, provider and endpoint.";
+    KMS_OPENED "sealgate_kms_breaker_opened_total" "counter" "How often an endpoint began to be left alone.";
+    KMS_RETRIES "sealgate_kms_retries_total" "counter" "Questions to a key asked again after a failure.";
+    KMS_WITHHELD "sealgate_kms_retries_withheld_total" "counter" "Retries and hedges that the retry budget did not allow.";
+    KMS_HEDGES "sealgate_kms_hedges_total" "counter" "Unwraps sent to a further endpoint because the first took long.";
+    KMS_FALLBACKS "sealgate_kms_fallbacks_total" "counter" "Questions sent to a further endpoint because those before failed or are left alone.";
+    KEK_HITS "sealgate_kek_cache_hits_total" "counter" "Unwraps that the control plane's cache answered, by key.";
+    KEK_MISSES "sealgate_kek_cache_misses_total" "counter" "Unwraps that it could not answer.";
+    KEK_EVICTIONS "sealgate_kek_cache_evictions_total" "counter" "Key-encryption keys that left it: full, expired, idle or refused.";
+    KEK_REFRESHES "sealgate_kek_cache_refreshes_total" "counter" "Key-encryption keys in use that were unwrapped again ahead of their time.";
+    KEK_CACHED "sealgate_kek_cached" "gauge" "Key-encryption keys in the control plane's cache.";
+    KEK_REFUSED "sealgate_kek_refused_from_memory_total" "counter" "Questions answered with a failure that is remembered, without a call.";
+    KEK_OFFLINE_READS "sealgate_kek_offline_reads_total" "counter" "Unwraps answered by offline_grace.reads: the provider cannot be reached, and the key is past its time.";
+    KEK_OFFLINE_WRITES "sealgate_kek_offline_writes_total" "counter" "Objects sealed by offline_grace.writes: no new key can be had, and the old one is past its age.";
+    KEK_AGE "sealgate_kek_age_seconds" "gauge" "Age of the oldest key-encryption key that a core seals with.";
+    KEK_EXPIRY "sealgate_kek_expiry_seconds" "gauge" "Time until the first core can seal nothing more unless it gets a new key-encryption key, grace included.";
+    KEY_HEALTH "sealgate_key_health" "gauge" "By key and mode (read, write): 2 ready, 1 degraded (the provider is away, what is in memory serves), 0 not usable.";
     BUFFERS "sealgate_buffer_bytes_in_use" "gauge" "Bytes of leased buffers.";
     BUFFER_BUDGET "sealgate_buffer_bytes_budget" "gauge" "Bytes that may be leased at most.";
     STORE_CONNECTS "sealgate_store_connections_total" "counter" "Connections opened to the store.";
@@ -194,7 +216,7 @@ pub struct Process<'p> {
 
 /// All cores as Prometheus text (exposition format 0.0.4). `info` labels are (metric, label, value) with value 1.
 #[must_use]
-pub fn render(cores: &[Arc<CoreMetrics>], process: &Process<'_>) -> String {
+pub fn render(cores: &[Arc<CoreMetrics>], keys: &[KeyReport], process: &Process<'_>) -> String {
     let mut out = String::with_capacity(16 << 10);
     let sum = |f: &dyn Fn(&CoreMetrics) -> u64| cores.iter().map(|c| f(c)).sum::<u64>();
     operations(cores, &mut out);
@@ -223,6 +245,7 @@ pub fn render(cores: &[Arc<CoreMetrics>], process: &Process<'_>) -> String {
     for (i, metric) in gauges.into_iter().enumerate() {
         plain(&mut out, metric, sum(&|c| load(&c.gauges[i])));
     }
+    crate::keys::render(keys, &mut out);
     for (metric, value) in [
         (&LOG_DROPPED, process.log_dropped),
         (&AUDIT_WRITTEN, process.audit.written),
@@ -244,7 +267,7 @@ pub fn render(cores: &[Arc<CoreMetrics>], process: &Process<'_>) -> String {
     out
 }
 
-fn header(out: &mut String, metric: &Metric) {
+pub(crate) fn header(out: &mut String, metric: &Metric) {
     let _ = writeln!(
         out,
         "# HELP {} {}\n# TYPE {0} {2}",
@@ -354,6 +377,7 @@ mod tests {
         cores[0].connection_closed();
         let text = render(
             &cores,
+            &[],
             &Process {
                 log_dropped: 4,
                 driver: "epoll",

@@ -402,7 +402,7 @@ fn error_reply(
         set(
             &mut reply.headers,
             header::RETRY_AFTER,
-            &pause.as_secs().max(1).to_string(),
+            &pause.as_secs_f32().ceil().max(1.0).to_string(),
         );
     }
     if error.code == ErrorCode::InvalidRange

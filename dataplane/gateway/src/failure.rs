@@ -11,6 +11,9 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 /// Code of an answer about an object that is not what was sealed.
 const TAMPERED: &str = "ObjectAuthenticationFailed";
 
+/// The shortest and the longest pause that a client is told when a key cannot be had.
+const KEY_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// The end of a request that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -134,13 +137,13 @@ impl From<BackendError> for Failure {
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         let log = Some(format!("key: {error}"));
-        if error.retryable() {
+        if let Some(retry_after) = error.retry_after() {
             return Self::Answer {
                 error: S3Error::with_message(
                     ErrorCode::ServiceUnavailable,
                     "The key service is unavailable. Please try again.",
                 ),
-                retry_after: Some(Duration::from_secs(1)),
+                retry_after: Some(retry_after.clamp(KEY_RETRY.0, KEY_RETRY.1)),
                 log,
             };
         }

@@ -1,62 +1,20 @@
 //! One core's unwrapped key-encryption keys: what the byte path needs without asking the control plane.
 
+mod writer;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use sealgate_envelope::{Kek, WrappedKek};
-use sealgate_kms::{EpochBounds, KekEpoch, KeyClient, KeyError};
+use sealgate_kms::{KeyClient, KeyError};
+
+pub(crate) use writer::Epoch;
+use writer::{Fresh, Writer};
 
 /// Most unwrapped KEKs one core keeps for reading.
 const MAX_OPENED: usize = 4096;
-/// How long a KEK that this core wrote with is used for reading before it is asked for again.
-const OWN_TTL: Duration = Duration::from_secs(3600);
-
-/// The KEK that new objects are wrapped with, until one of its bounds is met.
-pub struct Epoch {
-    /// The key itself.
-    pub kek: Kek,
-    /// The same, wrapped by the KMS, for the envelope.
-    pub wrapped: Vec<u8>,
-    /// Name of the KMS key that wrapped it.
-    pub key_name: String,
-    /// Version of the KMS key that wrapped it.
-    pub key_version: String,
-    bounds: EpochBounds,
-    born: Instant,
-    objects: Cell<u64>,
-    bytes: Cell<u64>,
-}
-
-impl Epoch {
-    fn new(epoch: &KekEpoch) -> Self {
-        Self {
-            kek: Kek::new(&epoch.kek),
-            wrapped: epoch.wrapped.clone(),
-            key_name: epoch.key_name.clone(),
-            key_version: epoch.key_version.clone(),
-            bounds: epoch.bounds,
-            born: Instant::now(),
-            objects: Cell::new(0),
-            bytes: Cell::new(0),
-        }
-    }
-
-    /// Counts an object of `bytes` in; false when that would exceed a bound.
-    fn admit(&self, bytes: u64) -> bool {
-        let objects = self.objects.get() + 1;
-        let total = self.bytes.get().saturating_add(bytes);
-        let fits = objects <= self.bounds.max_objects
-            && (total <= self.bounds.max_bytes || self.objects.get() == 0)
-            && self.born.elapsed() < self.bounds.max_age;
-        if fits {
-            self.objects.set(objects);
-            self.bytes.set(total);
-        }
-        fits
-    }
-}
 
 struct Opened {
     kek: Rc<Kek>,
@@ -67,12 +25,10 @@ struct Opened {
 /// See the module.
 pub struct Keyring {
     client: KeyClient,
-    current: RefCell<HashMap<String, Rc<Epoch>>>,
+    writers: RefCell<HashMap<String, Writer>>,
     opened: RefCell<HashMap<Vec<u8>, Opened>>,
     hits: Cell<u64>,
     misses: Cell<u64>,
-    /// Of the configuration whose keys `current` was made with.
-    generation: Cell<u64>,
 }
 
 impl Keyring {
@@ -81,19 +37,10 @@ impl Keyring {
     pub fn new(client: KeyClient) -> Self {
         Self {
             client,
-            current: RefCell::default(),
+            writers: RefCell::default(),
             opened: RefCell::default(),
             hits: Cell::new(0),
             misses: Cell::new(0),
-            generation: Cell::new(0),
-        }
-    }
-
-    /// Takes notice of a configuration that may have newer versions of keys: what is written from now on is wrapped
-    /// with them.
-    pub fn renew(&self, generation: u64) {
-        if self.generation.replace(generation) != generation {
-            self.current.borrow_mut().clear();
         }
     }
 
@@ -107,28 +54,86 @@ impl Keyring {
         (self.hits.get(), self.misses.get())
     }
 
-    /// The KEK to wrap a new object of `bytes` with.
+    /// Wipes KEKs whose time is over. They are not used any more anyway; this is for memory, and called now and then.
+    pub(crate) fn sweep(&self) {
+        let now = Instant::now();
+        let mut opened = self.opened.borrow_mut();
+        opened.retain(|_, opened| opened.until > now);
+        let mut writers = self.writers.borrow_mut();
+        writers.values_mut().for_each(|writer| writer.sweep(now));
+    }
+
+    /// The KEK to wrap a new object of `bytes` with. A new one is asked for ahead of its need; while none can be had,
+    /// the old one serves up to its bounds, and past its age, though no other bound, as long as the key's grace allows.
     ///
     /// # Errors
     ///
     /// The KMS's, when a new epoch is needed and cannot be had: nothing is ever written with an exhausted one.
     pub async fn for_writing(&self, key_name: &str, bytes: u64) -> Result<Rc<Epoch>, KeyError> {
-        if let Some(epoch) = self.current.borrow().get(key_name)
-            && epoch.admit(bytes)
-        {
-            self.hits.set(self.hits.get() + 1);
-            return Ok(Rc::clone(epoch));
+        // Whoever waits for the same new KEK may use it up first; then this request gets one of its own.
+        for _ in 0..2 {
+            let (flight, fresh) = {
+                let mut writers = self.writers.borrow_mut();
+                if !writers.contains_key(key_name) {
+                    writers.insert(key_name.to_owned(), Writer::default());
+                }
+                let Some(writer) = writers.get_mut(key_name) else {
+                    break;
+                };
+                let now = Instant::now();
+                let fresh = writer.take_up(now);
+                if let Some(epoch) = writer.admit(bytes, now) {
+                    writer.prefetch(now, || self.client.generate(key_name));
+                    drop(writers);
+                    self.remember_own(fresh.as_ref());
+                    self.hits.set(self.hits.get() + 1);
+                    return Ok(epoch);
+                }
+                if !writer.shares() {
+                    break;
+                }
+                (writer.flight(now, || self.client.generate(key_name)), fresh)
+            };
+            self.remember_own(fresh.as_ref());
+            self.misses.set(self.misses.get() + 1);
+            // What it brings is taken up at the top of the loop, by whoever wakes first.
+            if let Err(error) = flight.await {
+                let mut writers = self.writers.borrow_mut();
+                let now = Instant::now();
+                let epoch = writers.get_mut(key_name).and_then(|writer| {
+                    writer.take_up(now);
+                    writer.admit(bytes, now)
+                });
+                return epoch.ok_or(error);
+            }
         }
         self.misses.set(self.misses.get() + 1);
-        let generated = self.client.generate(key_name).await?;
-        let epoch = Rc::new(Epoch::new(&generated));
-        epoch.admit(bytes);
-        // What this core wrote it reads back without asking.
-        self.remember(&epoch.wrapped, Rc::new(Kek::new(&generated.kek)), OWN_TTL);
-        self.current
-            .borrow_mut()
-            .insert(key_name.to_owned(), Rc::clone(&epoch));
-        Ok(epoch)
+        let asked = Instant::now();
+        let made = self.client.generate(key_name).await;
+        let mut writers = self.writers.borrow_mut();
+        let writer = writers.entry(key_name.to_owned()).or_default();
+        let now = Instant::now();
+        match made {
+            Ok(made) => {
+                let fresh = Fresh::new(&made, asked);
+                fresh.epoch.admit(bytes, now);
+                writer.install(&fresh);
+                self.remember_own(Some(&fresh));
+                Ok(fresh.epoch)
+            }
+            Err(error) => {
+                writer.failed(&error, now);
+                writer.admit(bytes, now).ok_or(error)
+            }
+        }
+    }
+
+    /// What this core wrote it reads back without asking.
+    fn remember_own(&self, fresh: Option<&Fresh>) {
+        if let Some(fresh) = fresh {
+            let (epoch, keep) = (&fresh.epoch, fresh.keep);
+            self.remember(&epoch.wrapped, Rc::clone(&epoch.kek), keep);
+        }
     }
 
     /// The KEK that an object's envelope is wrapped with.
@@ -147,7 +152,12 @@ impl Keyring {
         let unwrapped = self
             .client
             .unwrap(&wrapped.name, &wrapped.version, &wrapped.wrapped)
-            .await?;
+            .await;
+        let unwrapped = unwrapped.inspect_err(|e| {
+            if !e.retryable() {
+                self.opened.borrow_mut().remove(&wrapped.wrapped[..]);
+            }
+        })?;
         let kek = Rc::new(Kek::new(&unwrapped.kek));
         self.remember(&wrapped.wrapped, Rc::clone(&kek), unwrapped.keep);
         Ok(kek)
@@ -155,15 +165,7 @@ impl Keyring {
 
     /// Forgets the KEKs for writing: after a change of keys, nothing new may be wrapped by one that is gone.
     pub(crate) fn end_epochs(&self) {
-        self.current.borrow_mut().clear();
-    }
-
-    /// Forgets the KEKs for reading whose time is over, so that they do not stay in memory unused.
-    pub(crate) fn sweep(&self) {
-        let now = Instant::now();
-        self.opened
-            .borrow_mut()
-            .retain(|_, opened| opened.until > now);
+        self.writers.borrow_mut().clear();
     }
 
     fn remember(&self, wrapped: &[u8], kek: Rc<Kek>, keep: Duration) {
@@ -186,3 +188,6 @@ impl Keyring {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::Wrong;
 use super::reader::{Reader, refused};
 use super::values;
-use crate::model::{KeyConfig, KeyProvider, Pkcs11Key, Pkcs11Token};
+use crate::model::{KeyConfig, KeyProvider, Pkcs11Key, Pkcs11Token, Resilience};
 use crate::schema;
 use crate::secret::SecretString;
 
@@ -41,11 +41,63 @@ fn key(table: &Reader<'_>) -> Option<KeyConfig> {
     let max_age = table.duration("max_age");
     let max_objects = table.number("max_objects");
     let max_bytes = table.number("max_bytes");
+    let resilience = resilience(table);
     Some(KeyConfig {
         provider: provider?,
         max_age: max_age?,
         max_objects: max_objects?,
         max_bytes: max_bytes?,
+        resilience: resilience?,
+    })
+}
+
+/// What every provider's keys have: see docs/kms/failure.md.
+fn resilience(table: &Reader<'_>) -> Option<Resilience> {
+    let attempt_timeout = table.duration("attempt_timeout");
+    let deadline = table.duration("deadline");
+    let retries = table.small("retries");
+    let hedge_after = table.duration("hedge_after");
+    let concurrency = table.small("concurrency");
+    let health_interval = table.duration("health_interval");
+    if let (Some(attempt), Some(all)) = (attempt_timeout, deadline)
+        && all < attempt
+    {
+        let key = match table.has("deadline") {
+            true => "deadline",
+            false => "attempt_timeout",
+        };
+        let what = format!("deadline ({all:?}) is shorter than attempt_timeout ({attempt:?})");
+        let wrong = Wrong::from(what).accept("a deadline of at least attempt_timeout");
+        table.wrong(
+            key,
+            wrong.remedy("set both, best deadline to four times attempt_timeout"),
+        );
+    }
+    let breaker = table.table_or_default("breaker", "keys.<name>.breaker");
+    let (failures, open_for) = (breaker.small("failures"), breaker.duration("open_for"));
+    let cache = table.table_or_default("cache", "keys.<name>.cache");
+    let (cache_ttl, cache_idle_ttl) = (cache.duration("ttl"), cache.duration("idle_ttl"));
+    let (cache_max, core_ttl) = (cache.small("max"), cache.duration("core_ttl"));
+    let (negative_ttl, error_ttl) = (cache.duration("negative_ttl"), cache.duration("error_ttl"));
+    let grace = table.table_or_default("offline_grace", "keys.<name>.offline_grace");
+    let (grace_reads, grace_writes) = (grace.duration("reads"), grace.duration("writes"));
+    Some(Resilience {
+        attempt_timeout: attempt_timeout?,
+        deadline: deadline?,
+        retries: retries?,
+        hedge_after: hedge_after?,
+        concurrency: concurrency? as usize,
+        health_interval: health_interval?,
+        breaker_failures: failures?,
+        breaker_open_for: open_for?,
+        cache_ttl: cache_ttl?,
+        cache_idle_ttl: cache_idle_ttl?,
+        cache_max: cache_max? as usize,
+        core_ttl: core_ttl?,
+        negative_ttl: negative_ttl?,
+        error_ttl: error_ttl?,
+        grace_reads: grace_reads?,
+        grace_writes: grace_writes?,
     })
 }
 

@@ -253,6 +253,11 @@ impl<'c> Reader<'c> {
         read.map(|found| found.value)
     }
 
+    /// A whole number whose row's bounds fit.
+    pub(super) fn small(&self, key: &str) -> Option<u32> {
+        u32::try_from(self.number(key)?).ok()
+    }
+
     /// A duration within the row's bounds.
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
         let Kind::Duration { min, max } = self.row(key)?.kind else {

@@ -228,6 +228,25 @@ fn a_key_may_be_in_a_token() {
 }
 
 #[test]
+fn how_failures_are_met_is_read() {
+    let text = SMALL.replace(
+        "path = \"k.keys\"",
+        "path = \"k.keys\"\ndeadline = \"30s\"\nretries = 0\nconcurrency = 4\nbreaker.failures = 9\n\
+         cache = { ttl = \"5m\", max = 7, negative_ttl = \"0s\" }\noffline_grace.reads = \"12h\"",
+    );
+    let r = &good(&text).keys["k"].resilience;
+    let seconds = (
+        r.deadline.as_secs(),
+        r.cache_ttl.as_secs(),
+        r.grace_reads.as_secs(),
+    );
+    assert_eq!(seconds, (30, 300, 43_200));
+    let numbers = (r.retries, r.concurrency, r.breaker_failures, r.cache_max);
+    assert_eq!(numbers, (0, 4, 9, 7));
+    assert!(r.negative_ttl.is_zero() && r.grace_writes.is_zero());
+}
+
+#[test]
 fn the_store_is_read() {
     let Backend::S3(s3) = good(FULL).backend else {
         panic!("an S3 store")
@@ -335,6 +354,12 @@ fn what_is_left_out_has_its_documented_default() {
     let key = &c.keys["k"];
     let bounds = (key.max_age.as_secs(), key.max_objects, key.max_bytes);
     assert_eq!(bounds, (3600, 1 << 20, 1 << 44), "docs/format.md, keys");
+    let r = &key.resilience;
+    assert_eq!(
+        (r.deadline.as_secs(), r.retries, r.breaker_failures),
+        (8, 3, 5)
+    );
+    assert!(r.grace_reads.is_zero() && r.grace_writes.is_zero());
     assert_eq!(
         (c.log.format, c.log.access),
         (LogFormat::Json, LogTarget::Stdout)

@@ -5,7 +5,7 @@ mod vault;
 
 use super::Fallback::{Absent, Required, Value};
 use super::table::{row, secret};
-use super::{HOUR, Kind, Row, SECOND, Section};
+use super::{HOUR, Kind, Row, SECOND, Section, resilience};
 
 pub(super) use aws::AWS_KMS;
 pub(super) use vault::VAULT;
@@ -53,6 +53,15 @@ pub(super) const COMMON: Section = Section {
             Value("\"16TiB\""),
             "Most plaintext bytes sealed under one KEK.",
         ),
+        resilience::ATTEMPT_TIMEOUT,
+        resilience::DEADLINE,
+        resilience::RETRIES,
+        resilience::HEDGE_AFTER,
+        resilience::CONCURRENCY,
+        resilience::HEALTH_INTERVAL,
+        resilience::BREAKER_TABLE,
+        resilience::CACHE_TABLE,
+        resilience::GRACE_TABLE,
     ],
 };
 

@@ -1,7 +1,7 @@
 //! The table itself.
 
 use super::Fallback::{self, Absent, Required, Value};
-use super::{HOUR, Kind, Row, Section, keys};
+use super::{HOUR, Kind, Row, Section, keys, resilience};
 
 const MIB: u64 = 1 << 20;
 
@@ -351,6 +351,9 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     keys::COMMON,
+    resilience::BREAKER,
+    resilience::CACHE,
+    resilience::GRACE,
     keys::FILE,
     keys::ENV,
     keys::PKCS11,

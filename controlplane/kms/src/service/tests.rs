@@ -1,47 +1,111 @@
-//! The service over a provider that tests can slow down, break and count.
+//! The service over providers that tests can slow down, break and count. Time is paused: what waits costs nothing, and
+//! happens exactly when it should.
+
+mod failure;
+mod health;
+mod keeping;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use sealgate_aead::Secret;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::provider::{ProviderFuture, RewrappedKek};
+use crate::events::{KeyEvent, KeyOperation, KeySource};
+use crate::health::Standing;
+use crate::provider::ProviderFuture;
+use crate::stats::locked;
+
+/// How a scripted provider behaves from now on.
+#[derive(Clone)]
+enum Mode {
+    Well,
+    Fail(KeyError),
+    Slow(Duration),
+    Hang,
+    Panic,
+}
 
 /// Wraps by adding one to each byte; every call takes a permit first.
 struct Scripted {
     permits: Semaphore,
-    calls: AtomicUsize,
-    fail_with: Mutex<Option<KeyError>>,
+    mode: Mutex<Mode>,
+    /// What generating does, where that is something else.
+    generating: Mutex<Option<Mode>>,
+    made: AtomicUsize,
+    generates: AtomicUsize,
+    unwraps: AtomicUsize,
+    /// Calls running now, and the most there ever were.
+    running: AtomicUsize,
+    most: AtomicUsize,
     wrapped_len: usize,
-    panics: bool,
 }
 
 impl Scripted {
-    fn new() -> Self {
-        Self {
+    fn new() -> Arc<Self> {
+        Self::wrapping(33)
+    }
+
+    fn wrapping(wrapped_len: usize) -> Arc<Self> {
+        Arc::new(Self {
             permits: Semaphore::new(Semaphore::MAX_PERMITS),
-            calls: AtomicUsize::new(0),
-            fail_with: Mutex::new(None),
-            wrapped_len: 33,
-            panics: false,
-        }
+            mode: Mutex::new(Mode::Well),
+            generating: Mutex::new(None),
+            made: AtomicUsize::new(0),
+            generates: AtomicUsize::new(0),
+            unwraps: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            wrapped_len,
+        })
     }
 
-    fn stuck() -> Self {
-        Self {
-            permits: Semaphore::new(0),
-            ..Self::new()
-        }
+    fn set(&self, mode: Mode) {
+        *locked(&self.mode) = mode;
     }
 
-    async fn call(&self) -> Result<usize, KeyError> {
-        let _permit = self.permits.acquire().await;
-        assert!(!self.panics, "scripted");
-        match &*self.fail_with.lock().expect("unpoisoned") {
-            Some(e) => Err(e.clone()),
-            None => Ok(self.calls.fetch_add(1, SeqCst)),
-        }
+    fn set_generating(&self, mode: Mode) {
+        *locked(&self.generating) = Some(mode);
+    }
+
+    /// Lets no call go on until [`Self::go_on`].
+    fn hold(&self) {
+        self.permits.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    fn go_on(&self) {
+        self.permits.add_permits(100_000);
+    }
+
+    /// Generates and unwraps that were asked for.
+    fn asked(&self) -> (usize, usize) {
+        (self.generates.load(SeqCst), self.unwraps.load(SeqCst))
+    }
+
+    fn forget(&self) {
+        self.generates.store(0, SeqCst);
+        self.unwraps.store(0, SeqCst);
+    }
+
+    async fn call(&self, mode: Mode) -> Result<(), KeyError> {
+        let running = self.running.fetch_add(1, SeqCst) + 1;
+        self.most.fetch_max(running, SeqCst);
+        let outcome = async {
+            let permit = self.permits.acquire().await;
+            match mode {
+                Mode::Well => {}
+                Mode::Fail(e) => return Err(e),
+                Mode::Slow(time) => tokio::time::sleep(time).await,
+                Mode::Hang => std::future::pending().await,
+                Mode::Panic => panic!("scripted"),
+            }
+            drop(permit);
+            Ok(())
+        };
+        let outcome = outcome.await;
+        self.running.fetch_sub(1, SeqCst);
+        outcome
     }
 }
 
@@ -52,10 +116,14 @@ impl Provider for Scripted {
 
     fn generate(&self) -> ProviderFuture<'_, GeneratedKek> {
         Box::pin(async {
-            let n = self.call().await?;
+            self.generates.fetch_add(1, SeqCst);
+            let mode = locked(&self.generating).clone();
+            let mode = mode.unwrap_or_else(|| locked(&self.mode).clone());
+            self.call(mode).await?;
+            let n = self.made.fetch_add(1, SeqCst) as u8;
             Ok(GeneratedKek {
-                kek: Secret::new([n as u8; 32]),
-                wrapped: vec![n as u8 + 1; self.wrapped_len],
+                kek: Secret::new([n; 32]),
+                wrapped: vec![n.wrapping_add(1); self.wrapped_len],
                 version: "v1".into(),
             })
         })
@@ -63,7 +131,9 @@ impl Provider for Scripted {
 
     fn unwrap<'a>(&'a self, _: &'a str, wrapped: &'a [u8]) -> ProviderFuture<'a, Secret<32>> {
         Box::pin(async {
-            self.call().await?;
+            self.unwraps.fetch_add(1, SeqCst);
+            let mode = locked(&self.mode).clone();
+            self.call(mode).await?;
             Ok(Secret::new([wrapped[0].wrapping_sub(1); 32]))
         })
     }
@@ -74,32 +144,87 @@ impl Provider for Scripted {
         wrapped: &'a [u8],
     ) -> ProviderFuture<'a, RewrappedKek> {
         Box::pin(async move {
-            self.call().await?;
+            let mode = locked(&self.mode).clone();
+            self.call(mode).await?;
             Ok(RewrappedKek {
                 wrapped: wrapped.to_vec(),
-                version: "1".to_owned(),
+                version: "v2".to_owned(),
             })
         })
     }
 
     fn newest_version(&self) -> ProviderFuture<'_, Option<String>> {
-        Box::pin(async { Ok(Some("1".to_owned())) })
+        Box::pin(async {
+            let mode = locked(&self.mode).clone();
+            self.call(mode).await?;
+            Ok(Some("v2".to_owned()))
+        })
     }
 }
 
-fn keys(provider: &Arc<Scripted>) -> Keys {
-    let key = NamedKey::at("local", Arc::clone(provider) as Arc<dyn Provider>);
-    Keys::from([("main".to_owned(), key)])
+/// The default policy without health checks after the first.
+fn policy() -> KeyPolicy {
+    KeyPolicy {
+        health_interval: Duration::from_secs(1 << 30),
+        ..KeyPolicy::default()
+    }
 }
 
-fn start(provider: &Arc<Scripted>, limits: ServiceLimits) -> KeyClient {
-    KeyService::start_with(keys(provider), limits, None, &Handle::current())
+fn key(providers: &[&Arc<Scripted>], policy: &KeyPolicy) -> NamedKey {
+    let endpoints = providers.iter().enumerate().map(|(n, provider)| Endpoint {
+        label: format!("place{n}"),
+        provider: Arc::clone(provider) as Arc<dyn Provider>,
+    });
+    NamedKey {
+        endpoints: endpoints.collect(),
+        bounds: EpochBounds::DEFAULT,
+        policy: policy.clone(),
+        writes: true,
+    }
+}
+
+/// A service with the key `main`, after its first health check.
+async fn start(providers: &[&Arc<Scripted>], policy: &KeyPolicy) -> KeyClient {
+    let keys = Keys::from([("main".to_owned(), key(providers, policy))]);
+    start_keys(keys, providers).await
+}
+
+async fn start_keys(keys: Keys, providers: &[&Arc<Scripted>]) -> KeyClient {
+    let client = KeyService::start(keys, &Handle::current());
+    checked(&client).await;
+    providers.iter().for_each(|provider| provider.forget());
+    client
+}
+
+/// Waits for the first health check.
+async fn checked(client: &KeyClient) {
+    while (client.health().iter()).any(|key| key.reading() == Standing::Unchecked) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn error<T>(outcome: Result<T, KeyError>) -> KeyError {
     match outcome {
         Ok(_) => panic!("expected an error"),
         Err(e) => e,
+    }
+}
+
+fn denied() -> KeyError {
+    KeyError::Denied("disabled".into())
+}
+
+fn unavailable() -> KeyError {
+    KeyError::Unavailable {
+        reason: "down".into(),
+        retry_after: Duration::from_secs(3),
+    }
+}
+
+fn throttled(seconds: u64) -> KeyError {
+    KeyError::Throttled {
+        reason: "slow down".into(),
+        retry_after: Duration::from_secs(seconds),
     }
 }
 
@@ -110,10 +235,14 @@ async fn settle() {
     }
 }
 
-#[tokio::test]
+fn report(client: &KeyClient) -> crate::KeyReport {
+    client.report().remove(0)
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_kek_is_the_askers_alone_and_readable_without_a_call() {
-    let provider = Arc::new(Scripted::new());
-    let client = start(&provider, ServiceLimits::default());
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
     let (one, two) = (client.generate("main"), client.generate("main"));
     let (one, two) = (one.await.expect("one"), two.await.expect("two"));
     assert!(
@@ -129,194 +258,200 @@ async fn a_new_kek_is_the_askers_alone_and_readable_without_a_call() {
         .unwrap("main", "v1", &one.wrapped)
         .await
         .expect("reads");
-    assert!(read.kek == one.kek);
-    assert_eq!(provider.calls.load(SeqCst), 2, "the read was a cache hit");
+    assert!(*read.kek == one.kek);
+    assert_eq!(provider.asked(), (2, 0), "the read was a cache hit");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn concurrent_unwraps_of_the_same_bytes_are_one_call() {
-    let provider = Arc::new(Scripted::stuck());
-    let client = start(&provider, ServiceLimits::default());
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    provider.hold();
     let asked: Vec<_> = (0..100)
         .map(|n| client.unwrap("main", "v1", &[9 + n % 2; 33]))
         .collect();
     settle().await;
-    provider.permits.add_permits(1000);
+    provider.go_on();
     for (n, answer) in asked.into_iter().enumerate() {
         let kek = answer.await.expect("unwraps");
         assert_eq!(kek.kek.expose(), &[8 + n as u8 % 2; 32]);
     }
-    assert_eq!(provider.calls.load(SeqCst), 2);
+    assert_eq!(provider.asked(), (0, 2));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_name_or_version_is_another_question() {
-    let provider = Arc::new(Scripted::new());
-    let mut two = keys(&provider);
-    two.extend(
-        keys(&provider)
-            .into_values()
-            .map(|key| ("other".to_owned(), key)),
-    );
-    let client = KeyService::start(two, &Handle::current());
+    let provider = Scripted::new();
+    let names = ["main", "other"].map(|name| (name.to_owned(), key(&[&provider], &policy())));
+    let client = start_keys(Keys::from(names), &[&provider]).await;
     for (name, version) in [("main", "v1"), ("main", "v2"), ("other", "v1")] {
         client
             .unwrap(name, version, &[5; 33])
             .await
             .expect("unwraps");
     }
-    assert_eq!(provider.calls.load(SeqCst), 3);
+    assert_eq!(provider.asked(), (0, 3));
 }
 
-#[tokio::test]
-async fn failures_reach_every_waiter_and_are_not_kept() {
-    let provider = Arc::new(Scripted::stuck());
-    let denied = KeyError::Denied("disabled".into());
-    *provider.fail_with.lock().expect("unpoisoned") = Some(denied.clone());
-    let client = start(&provider, ServiceLimits::default());
-    let asked = [(); 3].map(|()| client.unwrap("main", "v1", &[5; 33]));
-    settle().await;
-    provider.permits.add_permits(100);
-    for answer in asked {
-        assert_eq!(error(answer.await), denied);
-    }
-    *provider.fail_with.lock().expect("unpoisoned") = None;
-    assert!(client.unwrap("main", "v1", &[5; 33]).await.is_ok());
-}
-
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unknown_key_is_refused_by_name() {
-    let client = start(&Arc::new(Scripted::new()), ServiceLimits::default());
+    let client = start(&[&Scripted::new()], &policy()).await;
     let expected = KeyError::UnknownKey {
         name: "gone".into(),
     };
     assert_eq!(error(client.generate("gone").await), expected);
     assert_eq!(error(client.unwrap("gone", "v1", b"x").await), expected);
+    assert_eq!(error(client.rewrap("gone", "v1", b"x").await), expected);
+    assert_eq!(error(client.newest_version("gone").await), expected);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_hangs_is_given_up_after_the_deadline() {
-    let client = start(&Arc::new(Scripted::stuck()), ServiceLimits::default());
-    let refused = error(client.generate("main").await);
-    assert!(
-        refused.retryable() && refused.to_string().contains("no answer within 10 s"),
-        "{refused}"
-    );
+async fn rewraps_and_versions_come_from_the_provider() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    let made = client.rewrap("main", "v1", &[5; 33]).await.expect("made");
+    assert_eq!((made.version.as_str(), made.wrapped), ("v2", vec![5; 33]));
+    let newest = client.newest_version("main").await.expect("told");
+    assert_eq!(newest.as_deref(), Some("v2"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_is_busy_at_once_and_recovers() {
-    let provider = Arc::new(Scripted::stuck());
+    let provider = Scripted::new();
+    let keys = Keys::from([("main".to_owned(), key(&[&provider], &policy()))]);
     let limits = ServiceLimits {
         queue: 4,
-        calls: 2,
-        ..ServiceLimits::default()
+        waiters: 3,
     };
-    let client = start(&provider, limits);
-    let running = [(); 2].map(|()| client.generate("main"));
-    settle().await;
+    let client = KeyService::start_with(keys, limits, None, &Handle::current());
+    checked(&client).await;
+    provider.hold();
+    // The service does not run while these are asked.
     let queued = [(); 4].map(|()| client.generate("main"));
-    settle().await;
     assert_eq!(error(client.generate("main").await), KeyError::Busy);
-    provider.permits.add_permits(1000);
-    for answer in running.into_iter().chain(queued) {
-        assert!(answer.await.is_ok());
+    settle().await;
+    provider.go_on();
+    let mut answers = Vec::new();
+    for answer in queued {
+        answers.push(answer.await.map(drop));
     }
+    let busy = answers.pop().expect("four answers");
+    assert_eq!(busy, Err(KeyError::Busy), "more than may wait for a key");
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
     assert!(client.generate("main").await.is_ok());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn waiters_of_one_call_are_bounded() {
-    let provider = Arc::new(Scripted::stuck());
+    let provider = Scripted::new();
+    let keys = Keys::from([("main".to_owned(), key(&[&provider], &policy()))]);
     let limits = ServiceLimits {
         waiters: 3,
         ..ServiceLimits::default()
     };
-    let client = start(&provider, limits);
+    let client = KeyService::start_with(keys, limits, None, &Handle::current());
+    checked(&client).await;
+    provider.hold();
     let waiting = [(); 3].map(|()| client.unwrap("main", "v1", &[5; 33]));
     settle().await;
-    assert_eq!(
-        error(client.unwrap("main", "v1", &[5; 33]).await),
-        KeyError::Busy
-    );
-    provider.permits.add_permits(1000);
+    let one_more = client.unwrap("main", "v1", &[5; 33]).await;
+    assert_eq!(error(one_more), KeyError::Busy);
+    provider.go_on();
     for answer in waiting {
         assert!(answer.await.is_ok());
     }
     assert!(client.unwrap("main", "v1", &[6; 33]).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_panic_in_a_provider_is_an_answer() {
-    let provider = Arc::new(Scripted {
-        panics: true,
-        ..Scripted::new()
-    });
-    let client = start(&provider, ServiceLimits::default());
-    assert!(error(client.generate("main").await).retryable());
-    assert!(error(client.unwrap("main", "v1", &[5; 33]).await).retryable());
-    assert!(error(client.status().await).retryable());
+#[tokio::test(start_paused = true)]
+async fn a_key_that_hangs_does_not_keep_others_waiting() {
+    let (well, stuck) = (Scripted::new(), Scripted::new());
+    let keys = Keys::from([
+        ("stuck".to_owned(), key(&[&stuck], &policy())),
+        ("well".to_owned(), key(&[&well], &policy())),
+    ]);
+    let client = start_keys(keys, &[&well, &stuck]).await;
+    stuck.set(Mode::Hang);
+    let hanging: Vec<_> = (0..500)
+        .map(|n: usize| client.unwrap("stuck", "v1", &n.to_be_bytes()))
+        .collect();
+    let began = Instant::now();
+    assert!(client.generate("well").await.is_ok());
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(stuck.most.load(SeqCst), policy().concurrency);
+    drop(hanging);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_provider_is_an_answer() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    provider.set(Mode::Panic);
+    assert!(error(client.generate("main").await).retryable());
+    assert!(error(client.unwrap("main", "v1", &[5; 33]).await).retryable());
+    let status = client.status().await.expect("answers");
+    assert!(status[0].trouble.as_ref().is_some_and(KeyError::retryable));
+    assert_eq!(report(&client).endpoints[0].in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrapped_key_without_room_in_the_envelope_is_refused() {
-    let provider = Arc::new(Scripted {
-        wrapped_len: WRAPPED_MAX + 1,
-        ..Scripted::new()
-    });
-    let refused = error(
-        start(&provider, ServiceLimits::default())
-            .generate("main")
-            .await,
-    );
+    let provider = Scripted::wrapping(WRAPPED_MAX + 1);
+    let client = start(&[&provider], &policy()).await;
+    let refused = error(client.generate("main").await);
     assert!(matches!(refused, KeyError::Invalid(_)), "{refused}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn replaced_keys_count_from_the_next_request_on() {
-    let (old, new) = (Arc::new(Scripted::new()), Arc::new(Scripted::new()));
-    let client = start(&old, ServiceLimits::default());
+    let (old, new) = (Scripted::new(), Scripted::new());
+    let client = start(&[&old], &policy()).await;
     let epoch = client.generate("main").await.expect("generates");
-    client.replace(keys(&new)).await.expect("replaces");
+    let keys = Keys::from([("main".to_owned(), key(&[&new], &policy()))]);
+    client.replace(keys).await.expect("replaces");
     client
         .unwrap("main", "v1", &epoch.wrapped)
         .await
         .expect("still cached");
+    settle().await;
+    new.forget();
     client.generate("main").await.expect("generates");
-    assert_eq!((old.calls.load(SeqCst), new.calls.load(SeqCst)), (1, 1));
+    assert_eq!((old.asked(), new.asked()), ((1, 0), (1, 0)));
     client.replace(Keys::new()).await.expect("replaces");
     let gone = error(client.unwrap("main", "v1", &epoch.wrapped).await);
     assert!(
         matches!(gone, KeyError::UnknownKey { .. }),
         "a key that was taken away is not served from the cache: {gone}"
     );
+    assert!(client.health().is_empty());
 }
 
-#[tokio::test]
-async fn status_tells_which_key_is_ill() {
-    let (well, ill) = (Arc::new(Scripted::new()), Arc::new(Scripted::new()));
-    *ill.fail_with.lock().expect("unpoisoned") = Some(KeyError::Denied("disabled".into()));
-    let mut both = keys(&well);
-    both.extend(
-        keys(&ill)
-            .into_values()
-            .map(|key| ("archive".to_owned(), key)),
-    );
-    let status = KeyService::start(both, &Handle::current())
-        .status()
-        .await
-        .expect("answers");
+#[tokio::test(start_paused = true)]
+async fn status_tells_which_key_and_endpoint_is_ill() {
+    let (well, ill) = (Scripted::new(), Scripted::new());
+    ill.set(Mode::Fail(denied()));
+    let keys = Keys::from([
+        ("archive".to_owned(), key(&[&ill], &policy())),
+        ("main".to_owned(), key(&[&ill, &well], &policy())),
+    ]);
+    let client = start_keys(keys, &[]).await;
+    let status = client.status().await.expect("answers");
     let told: Vec<_> = status
         .iter()
         .map(|s| (s.name.as_str(), s.trouble.is_some()))
         .collect();
     assert_eq!(told, [("archive", true), ("main", false)]);
+    let places = [
+        ("place0".to_owned(), Some(denied())),
+        ("place1".to_owned(), None),
+    ];
+    assert_eq!(status[1].endpoints, places);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_service_ends_with_its_last_client() {
-    let provider = Arc::new(Scripted::new());
-    let client = start(&provider, ServiceLimits::default());
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
     client.clone().generate("main").await.expect("generates");
     drop(client);
     settle().await;
@@ -327,34 +462,94 @@ async fn the_service_ends_with_its_last_client() {
     );
 }
 
-/// The data plane's threads have no tokio: the answer must wake any waker on any thread.
-#[test]
-fn answers_cross_to_threads_without_tokio() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_time()
-        .build()
-        .expect("a runtime");
-    let provider = Arc::new(Scripted::new());
-    let client = KeyService::start(keys(&provider), runtime.handle());
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let client = client.clone();
-            std::thread::spawn(move || {
-                for _ in 0..50 {
-                    block_on(client.generate("main")).expect("generates");
-                }
-            })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().expect("no panic");
+/// Keeps what it is told.
+#[derive(Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl KeyEvents for Heard {
+    fn record(&self, event: &KeyEvent<'_>) {
+        let source = match event.source {
+            KeySource::Provider { kind, endpoint } => format!("{kind} {endpoint}"),
+            KeySource::Cache => "cache".to_owned(),
+            KeySource::OfflineGrace => "grace".to_owned(),
+        };
+        let version = event.version.unwrap_or("-");
+        locked(&self.0).push(format!(
+            "{} {} {version} {} {source} {}",
+            event.operation.name(),
+            event.key,
+            event.wrapped.len(),
+            event.outcome
+        ));
     }
-    assert_eq!(provider.calls.load(SeqCst), 200);
 }
 
-/// The smallest executor: parks the thread between polls.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+#[tokio::test(start_paused = true)]
+async fn every_use_of_a_key_is_told() {
+    let provider = Scripted::new();
+    let heard = Arc::new(Heard::default());
+    let mut key = key(&[&provider], &policy());
+    key.policy.retries = 0;
+    let client = KeyService::start_with(
+        Keys::from([("main".to_owned(), key)]),
+        ServiceLimits::default(),
+        Some(Arc::clone(&heard) as Arc<dyn KeyEvents>),
+        &Handle::current(),
+    );
+    checked(&client).await;
+    let epoch = client.generate("main").await.expect("made");
+    client
+        .unwrap("main", "v1", &epoch.wrapped)
+        .await
+        .expect("cached");
+    client
+        .unwrap("main", "v1", &[9; 33])
+        .await
+        .expect("unwrapped");
+    client
+        .rewrap("main", "v1", &[9; 33])
+        .await
+        .expect("rewrapped");
+    provider.set(Mode::Fail(denied()));
+    error(client.unwrap("main", "v0", &[8; 33]).await);
+    let heard = std::mem::take(&mut *locked(&heard.0));
+    assert_eq!(
+        heard,
+        [
+            "generate main v1 33 scripted place0 ok",
+            "canary main v1 33 scripted place0 ok",
+            "generate main v1 33 scripted place0 ok",
+            "unwrap main v1 33 cache ok",
+            "unwrap main v1 33 scripted place0 ok",
+            "rewrap main v1 33 scripted place0 ok",
+            "unwrap main v0 33 scripted place0 denied",
+        ]
+    );
+    assert_eq!(KeyOperation::ALL.map(|op| op as usize), [0, 1, 2, 3, 4]);
+}
+
+/// The cores have no tokio: their futures are polled by another runtime.
+#[test]
+fn answers_cross_to_threads_without_tokio() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let keys = Keys::from([("main".to_owned(), key(&[&Scripted::new()], &policy()))]);
+    let client = runtime.block_on(async { KeyService::start(keys, &Handle::current()) });
+    let asked = client.generate("main");
+    let core = std::thread::spawn(move || block_on_without_tokio(asked).map(|e| e.wrapped.len()));
+    let ended = async {
+        while !core.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    runtime.block_on(ended);
+    assert_eq!(core.join().expect("ends"), Ok(33));
+}
+
+/// Polls by parking the thread.
+fn block_on_without_tokio<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(std::thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -362,11 +557,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         }
     }
     let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = std::task::Context::from_waker(&waker);
     let mut future = std::pin::pin!(future);
     loop {
+        let mut context = std::task::Context::from_waker(&waker);
         match future.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(answer) => return answer,
+            std::task::Poll::Ready(value) => return value,
             std::task::Poll::Pending => std::thread::park(),
         }
     }

@@ -29,6 +29,25 @@ fn errors_say_where_what_and_what_instead() {
             ],
         ),
         (
+            "max_age = \"10m\"",
+            "max_age = \"10m\"\nattempt_timeout = \"20s\"",
+            &[
+                "attempt_timeout",
+                "deadline (8s) is shorter than attempt_timeout (20s)",
+                "set both",
+            ],
+        ),
+        (
+            "max_age = \"10m\"",
+            "max_age = \"10m\"\ncache.tll = \"1h\"",
+            &[".cache.tll", "there is no key \"tll\"", "write \"ttl\""],
+        ),
+        (
+            "max_age = \"10m\"",
+            "max_age = \"10m\"\noffline_grace.writes = \"48h\"",
+            &["offline_grace.writes", "from 0ms to 24h"],
+        ),
+        (
             "cores = 3",
             "cores = \"3\"",
             &["runtime.cores", "another type: string", "from 1 to 1024"],
