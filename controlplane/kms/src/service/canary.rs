@@ -151,9 +151,9 @@ async fn sing(caller: &Arc<Caller>, canary: &Canary) -> Result<(), KeyError> {
     };
     let found = Arc::clone(caller).ask(question, caller.patience()).await?;
     match (found, &canary.kek) {
-        (Found::Unwrapped(kek), Some(expected)) if kek != *expected => Err(KeyError::Invalid(
-            "it unwraps to another key than it wrapped".to_owned(),
-        )),
+        (Found::Unwrapped(kek), Some(expected)) if !kek.same_as(expected) => Err(
+            KeyError::Invalid("it unwraps to another key than it wrapped".to_owned()),
+        ),
         (Found::Unwrapped(_), _) => Ok(()),
         _ => Err(broken()),
     }

@@ -71,7 +71,7 @@ async fn tried(limit: Duration, provider: &dyn Provider) -> Option<KeyError> {
     let canary = async {
         let made = provider.generate().await?;
         let kek = provider.unwrap(&made.version, &made.wrapped).await?;
-        match kek == made.kek {
+        match kek.same_as(&made.kek) {
             true => Ok(()),
             false => Err(KeyError::Invalid(
                 "it unwraps to another key than it wrapped".to_owned(),
