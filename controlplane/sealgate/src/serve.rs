@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use sealgate_aead::{DumpsForbidden, WipingHeap};
+use sealgate_aead::{DumpsForbidden, wipe_on_this_thread};
 use sealgate_config::{Config, LogTarget};
 use sealgate_kms::KeyClient;
 use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, LogFormat, Process, access_log};
@@ -33,7 +33,7 @@ pub(crate) fn control_runtime() -> Result<tokio::runtime::Runtime, String> {
         .worker_threads(1)
         .thread_name("control")
         // Clients of key services copy secrets into buffers of their own.
-        .on_thread_start(WipingHeap::wipe_on_this_thread)
+        .on_thread_start(wipe_on_this_thread)
         .enable_all()
         .build()
         .map_err(|e| format!("the control plane's runtime cannot be started: {e}"))

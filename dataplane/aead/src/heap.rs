@@ -17,36 +17,35 @@ thread_local! {
     static WIPES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The system's allocator, with wiping. A program makes it its own:
+/// An allocator, the system's unless another is named, with wiping. A program makes it its own:
 ///
 /// ```
+/// use sealgate_aead::WipingHeap;
 /// #[global_allocator]
-/// static HEAP: sealgate_aead::WipingHeap = sealgate_aead::WipingHeap;
+/// static HEAP: WipingHeap = WipingHeap(std::alloc::System);
 /// # fn main() {}
 /// ```
-pub struct WipingHeap;
+pub struct WipingHeap<A = System>(pub A);
 
-impl WipingHeap {
-    /// From now on the calling thread wipes whatever it frees, also what other threads allocated. Without effect in a
-    /// program with another allocator.
-    pub fn wipe_on_this_thread() {
-        WIPES.set(true);
-    }
+/// From now on the calling thread wipes whatever it frees, also what other threads allocated. Without effect in a program
+/// whose allocator is not a [`WipingHeap`].
+pub fn wipe_on_this_thread() {
+    WIPES.set(true);
 }
 
-// SAFETY: allocates and frees by `System` with the same layouts, so all of its guarantees hold; a block is written to
-// only after its owner gave it up and before `System` gets it back.
-unsafe impl GlobalAlloc for WipingHeap {
+// SAFETY: allocates and frees by `A` with the same layouts, so all of its guarantees hold; a block is written to only
+// after its owner gave it up and before `A` gets it back.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for WipingHeap<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
+        unsafe { self.0.alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { self.0.alloc_zeroed(layout) }
     }
 
     #[inline]
@@ -56,7 +55,7 @@ unsafe impl GlobalAlloc for WipingHeap {
             unsafe { wipe(block, layout.size()) };
         }
         // SAFETY: the caller's promise.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { self.0.dealloc(block, layout) }
     }
 
     #[inline]
@@ -66,27 +65,29 @@ unsafe impl GlobalAlloc for WipingHeap {
             return unsafe { self.move_wiping(block, layout, new_size) };
         }
         // SAFETY: the caller's promise.
-        unsafe { System.realloc(block, layout, new_size) }
+        unsafe { self.0.realloc(block, layout, new_size) }
     }
 }
 
-impl WipingHeap {
-    /// `System.realloc` would free the old block as it is.
+impl<A: GlobalAlloc> WipingHeap<A> {
+    /// `A::realloc` would free the old block as it is.
     ///
     /// # Safety
     /// As `realloc`.
     #[cold]
     unsafe fn move_wiping(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: `realloc`'s caller promises a size that is not zero and does not overflow with the alignment.
-        let new =
-            unsafe { System.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
+        let new = unsafe {
+            self.0
+                .alloc(Layout::from_size_align_unchecked(new_size, layout.align()))
+        };
         if !new.is_null() {
             // SAFETY: two different live blocks, of at least the copied length each; the old one is the caller's to
             // give up, and is not used after.
             unsafe {
                 std::ptr::copy_nonoverlapping(block, new, layout.size().min(new_size));
                 wipe(block, layout.size());
-                System.dealloc(block, layout);
+                self.0.dealloc(block, layout);
             }
         }
         new

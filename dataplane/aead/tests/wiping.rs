@@ -12,7 +12,7 @@ use sealgate_aead::{
 };
 
 #[global_allocator]
-static HEAP: WipingHeap = WipingHeap;
+static HEAP: WipingHeap = WipingHeap(std::alloc::System);
 
 fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
@@ -97,7 +97,7 @@ fn a_thread_that_wipes_leaves_nothing_of_texts_that_grew_and_moved() {
     );
     let careful = Needle::new(71);
     let run = || {
-        WipingHeap::wipe_on_this_thread();
+        sealgate_aead::wipe_on_this_thread();
         copies(&careful);
     };
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap();

@@ -20,7 +20,7 @@ impl BackendEtag {
     pub fn to_client(&self) -> ClientEtag {
         let (head, tag, quote) = take_apart(&self.0);
         let mark = if is_multipart(tag) { "" } else { MARK };
-        ClientEtag(format!("{head}{tag}{mark}{quote}"))
+        ClientEtag([head, tag, mark, quote].concat())
     }
 }
 
@@ -32,7 +32,7 @@ impl ClientEtag {
             return Some(BackendEtag(self.0.clone()));
         }
         let tag = tag.strip_suffix(MARK)?;
-        Some(BackendEtag(format!("{head}{tag}{quote}")))
+        Some(BackendEtag([head, tag, quote].concat()))
     }
 }
 

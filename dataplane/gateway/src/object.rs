@@ -93,26 +93,29 @@ const ENCRYPTION: [&str; 4] = [
     "x-amz-server-side-encryption-context",
     "x-amz-server-side-encryption-bucket-key-enabled",
 ];
-/// What a read hands on of the store's headers.
-const KEPT_ON_READ: [&str; 17] = [
-    "content-type",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
-    "x-amz-version-id",
-    "x-amz-delete-marker",
-    "x-amz-expiration",
-    "x-amz-restore",
-    "x-amz-storage-class",
-    "x-amz-replication-status",
-    "x-amz-tagging-count",
-    "x-amz-object-lock-mode",
-    "x-amz-object-lock-retain-until-date",
-    "x-amz-object-lock-legal-hold-status",
-    "x-amz-website-redirect-location",
-];
+/// Whether a read hands on this header of the store's.
+fn kept_on_read(name: &str) -> bool {
+    matches!(
+        name,
+        "content-type"
+            | "cache-control"
+            | "content-disposition"
+            | "content-encoding"
+            | "content-language"
+            | "expires"
+            | "x-amz-version-id"
+            | "x-amz-delete-marker"
+            | "x-amz-expiration"
+            | "x-amz-restore"
+            | "x-amz-storage-class"
+            | "x-amz-replication-status"
+            | "x-amz-tagging-count"
+            | "x-amz-object-lock-mode"
+            | "x-amz-object-lock-retain-until-date"
+            | "x-amz-object-lock-legal-hold-status"
+            | "x-amz-website-redirect-location"
+    )
+}
 
 /// An object of the store whose envelope has been opened.
 pub(crate) struct Sealed {
@@ -432,7 +435,7 @@ impl Sealed {
 fn client_metadata_of_store(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut others = HeaderMap::new();
     for (name, value) in headers {
-        if !name.as_str().starts_with(RESERVED) {
+        if name.as_str().starts_with(META) && !name.as_str().starts_with(RESERVED) {
             others.append(name.clone(), value.clone());
         }
     }
@@ -442,9 +445,9 @@ fn client_metadata_of_store(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8>)
 /// The system headers that a stored object hands on.
 pub(crate) fn plain_headers(info: &ObjectInfo) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
-    for name in KEPT_ON_READ {
-        if let Some(value) = info.headers.get(name) {
-            headers.insert(HeaderName::from_static(name), value.clone());
+    for (name, value) in &info.headers {
+        if kept_on_read(name.as_str()) {
+            headers.entry(name).or_insert_with(|| value.clone());
         }
     }
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));

@@ -87,5 +87,5 @@ pub(crate) fn set_encryption(headers: &mut HeaderMap, key_name: &str) {
 
 /// `"etag"`.
 pub(crate) fn set_etag(headers: &mut HeaderMap, etag: &str) {
-    set(headers, header::ETAG, &format!("\"{etag}\""));
+    set(headers, header::ETAG, &["\"", etag, "\""].concat());
 }

@@ -14,6 +14,7 @@
 
 mod block;
 mod blocking;
+mod burst;
 mod connect;
 mod fs;
 mod iobuf;

@@ -19,7 +19,7 @@ mod pin;
 pub use drain::Drain;
 pub use driver::{ActiveDriver, Driver, DriverError, detect};
 
-use crate::{net, pool, watch};
+use crate::{burst, net, pool, watch};
 
 /// How long tasks whose connections were cut may take to notice.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -215,6 +215,9 @@ where
         }
     });
     let sweeper = monoio::spawn(sweep(drain.clone()));
+    if active == ActiveDriver::Epoll {
+        drop(monoio::spawn(burst::start_bursts()));
+    }
     let ended = AssertUnwindSafe(main(context)).catch_unwind().await;
     end_tasks(&drain).await;
     SWEEPER.with_borrow_mut(|s| {
@@ -225,6 +228,7 @@ where
     watch::reset();
     pool::reset();
     net::reset();
+    burst::reset();
     CORE.set(None);
     if let Err(panic) = ended {
         std::panic::resume_unwind(panic);

@@ -27,11 +27,11 @@ impl<C: Connector> S3Store<C> {
     ) -> Result<ObjectInfo, BackendError> {
         let mut call = self.call(Method::HEAD, &at.bucket, Some(&at.key), &[]);
         conditions.to_headers(&mut call.headers);
-        let inbound = self
+        let mut inbound = self
             .send(&mut call)
             .await
             .map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
-        let head = inbound.head.headers.clone();
+        let head = std::mem::take(&mut inbound.head.headers);
         self.wire.finish(inbound);
         let len = headers::text(&head, &header::CONTENT_LENGTH)
             .and_then(|v| v.parse().ok())
@@ -58,8 +58,8 @@ impl<C: Connector> S3Store<C> {
             };
             headers::set(&mut call.headers, header::RANGE, &range);
         }
-        let inbound = self.send(&mut call).await?;
-        let head = inbound.head.headers.clone();
+        let mut inbound = self.send(&mut call).await?;
+        let head = std::mem::take(&mut inbound.head.headers);
         let length =
             headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
         let (stored, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {

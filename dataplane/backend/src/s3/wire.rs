@@ -21,6 +21,9 @@ const MAX_IDLE: usize = 256;
 pub(crate) const MAX_ATTEMPTS: u32 = 4;
 /// First pause between attempts; doubled each time, plus up to as much jitter.
 const BACK_OFF: Duration = Duration::from_millis(40);
+/// A connection used so recently is taken for open without asking the system, where a mistake only costs a repetition:
+/// no store ends idle connections that soon.
+const SURELY_OPEN: Duration = Duration::from_millis(500);
 /// Longest that an answer is waited for once the request could not be sent to its end: it came before, or is on its
 /// way, or never will.
 const EARLY_ANSWER: Duration = Duration::from_secs(5);
@@ -178,16 +181,22 @@ impl<C: Connector> Wire<C> {
 
     /// A kept connection that is quiet and young enough, or a new one.
     pub(crate) async fn link(&self) -> Result<Link<C::Conn>, Broken> {
+        self.link_unused_for(Duration::ZERO).await
+    }
+
+    /// A kept connection; one that rested no longer than `trusted` may turn out to be closed.
+    async fn link_unused_for(&self, trusted: Duration) -> Result<Link<C::Conn>, Broken> {
         loop {
             // LIFO: the most recently used connection is the least likely to have been closed.
             let Some(idle) = self.idle.borrow_mut().pop_back() else {
                 break;
             };
-            if idle.since.elapsed() > self.timeouts.idle {
+            let rested = idle.since.elapsed();
+            if rested > self.timeouts.idle {
                 self.idle.borrow_mut().clear();
                 break;
             }
-            if idle.link.conn.is_quiet() {
+            if rested < trusted || idle.link.conn.is_quiet() {
                 return Ok(idle.link);
             }
         }
@@ -273,7 +282,7 @@ impl<C: Connector> Wire<C> {
         let mut link = if fresh {
             self.fresh_link().await?
         } else {
-            self.link().await?
+            self.link_unused_for(SURELY_OPEN).await?
         };
         let payload = if call.body.is_empty() {
             PayloadHash::Empty
