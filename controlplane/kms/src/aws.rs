@@ -12,10 +12,11 @@
 //! configuration alone: a version found in an envelope can only choose among what the configuration allows, see
 //! [`AwsProvider::opener`].
 //!
-//! # What cannot be wiped
+//! # What is wiped
 //!
 //! The SDK's copy of a KEK is wiped as soon as it is in a [`Secret`]. The text of KMS's answer, which holds the KEK in
-//! base64, passes through the buffers of the SDK, of hyper and of rustls; they are freed or used again unwiped.
+//! base64, passes through buffers of the SDK, of hyper and of rustls, which do not wipe themselves: that is left to the
+//! heap of the threads that these calls run on, and idle connections are closed soon.
 
 mod context;
 mod credentials;

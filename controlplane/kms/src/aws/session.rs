@@ -22,8 +22,9 @@ use super::credentials::Detached;
 /// Shortest time between two clients: credentials that stay bad must not make the gateway ask their source with every
 /// call.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
-/// How long an idle connection to KMS is kept. AWS closes them after some minutes.
-const IDLE: Duration = Duration::from_secs(50);
+/// How long an idle connection to KMS is kept: its buffers hold the last answer, a KEK among it, and are wiped when it
+/// is closed. Unwraps after a restart come in bursts and share connections; later there is a call now and then.
+const IDLE: Duration = Duration::from_secs(5);
 
 /// What a client is made of.
 pub(super) struct Session {

@@ -16,6 +16,7 @@ from harness import ROOT, binary, gateway as gw, tool
 from harness.aws import HERE, Front, Moto, environment, key_table
 from harness.data import CHUNK, PART, blob
 from harness.expect import multipart, read, same
+from harness.memory import describe, search
 from harness.rawstore import FsRaw
 from test_format import PROGRAM, program
 
@@ -169,6 +170,59 @@ def test_an_alias_may_move(moto, front, gateway):
             assert refusal.value.response["Error"]["Code"] == "AccessDenied"
         assert read(three.s3, BUCKET, "new") == b"new"
         three.stop()
+
+
+def test_rewrap_follows_an_alias(moto, front, gateway, tmp_path):
+    """After the alias moved, `sealgate rewrap` brings the objects under its new key; the old key is not needed then."""
+    first, second = moto.key(), moto.key()
+    kms, name = moto.client("kms"), f"alias/{os.urandom(4).hex()}"
+    kms.create_alias(AliasName=name, TargetKeyId=first)
+    table = key_table("main", name, [front])
+    one = gateway(table)
+    objects = {f"o{n}": blob(n) for n in range(5)}
+    for key, body in objects.items():
+        one.s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+    kms.update_alias(AliasName=name, TargetKeyId=second)
+
+    def sealgate(*arguments):
+        argv = [*environment(tmp_path, **STATIC), binary(), *arguments, "--config", str(one.config), "--json"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done
+        return json.loads(done.stdout)
+
+    status = json.dumps(sealgate("keys", "status"))
+    assert second in status and first not in status and HERE in status
+    for more, asked in [(["--keep-keks"], "ReEncrypt"), ([], "GenerateDataKey")]:
+        before = len(front.calls)
+        report = sealgate("rewrap", "--bucket", BUCKET, *more)
+        assert report["examined"] == 5 and asked in {call[0] for call in front.calls[before:]}
+        assert report["rewrapped"] == (5 if more else 0)
+        assert {envelope(one, key)["key_version"] for key in objects} == {second}
+    one.stop()
+    two = gateway(key_table("main", second, [front]))
+    for key, body in objects.items():
+        same(read(two.s3, BUCKET, key), body)
+
+
+def test_answers_do_not_stay_in_memory(moto, front, gateway):
+    """The KEK of an answer is in base64 in buffers that others own. They are wiped with the connection, which does not
+    stay idle for long."""
+    one = gateway(key_table("main", moto.key(), [front]))
+    one.s3.put_object(Bucket=BUCKET, Key="a", Body=b"a")
+    two = gateway(key_table("main", moto.key(), [front]))
+    two.s3.put_object(Bucket=BUCKET, Key="b", Body=b"b")
+    assert read(two.s3, BUCKET, "b") == b"b"
+    front.error = (500, "KMSInternalException")  # No more answers with keys.
+    needles = {f"KEK {n}": text.encode() for n, text in enumerate(sorted(front.plaintexts))}
+    assert len(needles) >= 2
+
+    def gone():
+        for process in (one, two):
+            found = search(process.daemon.pid, {"control": front.url.encode(), **needles})
+            assert found.pop("control"), "what must be there is not found"
+            assert not any(found.values()), {name: describe(places) for name, places in found.items()}
+
+    eventually(gone, 40)
 
 
 def test_throttling_and_outages_pass(moto, front, gateway):

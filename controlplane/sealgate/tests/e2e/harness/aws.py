@@ -57,6 +57,8 @@ class Front:
         front = self
         self.calls: list[tuple[str, str, dict]] = []
         self.sources: list[str] = []
+        # KEKs that went by, in base64.
+        self.plaintexts: set[str] = set()
         # (status, code) to answer with.
         self.error: tuple[int, str] | None = None
 
@@ -115,7 +117,10 @@ class Front:
                 upstream = http.client.HTTPConnection("127.0.0.1", moto.port, timeout=30)
                 upstream.request("POST", self.path, body, dict(self.headers))
                 reply = upstream.getresponse()
-                self.answer(reply.status, reply.read(), reply.headers.get("Content-Type", ""))
+                answer = reply.read()
+                if target:
+                    front.plaintexts |= {json.loads(answer).get("Plaintext", "")} - {""}
+                self.answer(reply.status, answer, reply.headers.get("Content-Type", ""))
                 upstream.close()
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
