@@ -17,6 +17,7 @@ mod null_store;
 mod process;
 mod relay;
 mod report;
+mod rewrap;
 mod rss;
 mod units;
 
@@ -45,6 +46,8 @@ enum Command {
     Object20g(big::Options),
     /// Peak memory of the gateway under many concurrent uploads and downloads
     Rss(rss::Options),
+    /// Objects per second that are put under a new key version, and the calls at the key service
+    Rewrap(rewrap::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Compare(options) => compare::run(&options),
         Command::Object20g(options) => big::run(&options),
         Command::Rss(options) => rss::run(&options),
+        Command::Rewrap(options) => rewrap::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

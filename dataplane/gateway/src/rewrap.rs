@@ -22,6 +22,7 @@ use sealgate_kms::{KeyError, RewrappedKek};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::xml::Versioning;
+use sealgate_telemetry::{AuditEvent, AuditKind, AuditRequest};
 use sealgate_uring::{Connector, sleep};
 
 use crate::core::Core;
@@ -392,7 +393,9 @@ impl<C: Connector> Rewrapper<C> {
             };
             envelope.rewrap(&dek, &epoch.kek, wrapped, binding, nonce, &place)
         };
-        sealed.map_err(|e| Trouble::TooLong(format!("the new envelope: {e}")))
+        let sealed = sealed.map_err(|e| Trouble::TooLong(format!("the new envelope: {e}")))?;
+        audit(core, AuditKind::DekWrap, at, &sealed.fields.kek, "ok")?;
+        Ok(sealed)
     }
 
     /// The same KEK under the newest version of its key: asked for once for each KEK.
@@ -489,10 +492,23 @@ async fn open<C: Connector>(
     info: &ObjectInfo,
     envelope: &Envelope,
 ) -> Result<(Rc<Kek>, Dek, u64), Trouble> {
-    let kek = core.keyring.for_reading(&envelope.fields.kek).await?;
-    let dek = envelope
-        .unwrap_dek(&kek, &envelope_location(at))
-        .map_err(|e| Trouble::Tampered(format!("the wrapped key: {e}")))?;
+    let wrapped = &envelope.fields.kek;
+    let audited = |outcome| audit(core, AuditKind::DekUnwrap, at, wrapped, outcome);
+    let kek = match core.keyring.for_reading(wrapped).await {
+        Ok(kek) => kek,
+        Err(e) => {
+            audited(e.kind())?;
+            return Err(e.into());
+        }
+    };
+    let dek = match envelope.unwrap_dek(&kek, &envelope_location(at)) {
+        Ok(dek) => dek,
+        Err(e) => {
+            audited("tampered")?;
+            return Err(Trouble::Tampered(format!("the wrapped key: {e}")));
+        }
+    };
+    audited("ok")?;
     let plain_len =
         plain_len(envelope, info.len).map_err(|what| Trouble::Tampered(what.to_owned()))?;
     if let Some(sealed) = info.headers.get(&METADATA) {
@@ -500,4 +516,33 @@ async fn open<C: Connector>(
             .map_err(|e| Trouble::Tampered(format!("the metadata: {e}")))?;
     }
     Ok((kek, dek, plain_len))
+}
+
+/// Records a use of an object's DEK, as a request's would be.
+fn audit<C: Connector>(
+    core: &Core<C>,
+    kind: AuditKind,
+    at: &Location,
+    kek: &WrappedKek,
+    outcome: &'static str,
+) -> Result<(), Trouble> {
+    let event = || AuditEvent {
+        kind,
+        outcome,
+        key: kek.name.clone(),
+        key_version: kek.version.clone(),
+        wrapped_kek: kek.wrapped.clone(),
+        request: Some(AuditRequest {
+            id: format!("rewrap-{}", std::process::id()),
+            access_key: String::new(),
+            operation: "Rewrap",
+            bucket: at.bucket.clone(),
+            object: String::from_utf8_lossy(at.key.as_ref()).into_owned(),
+        }),
+        answer: None,
+    };
+    // The log takes more in a moment.
+    core.audit
+        .record(event)
+        .map_err(|_| Trouble::Key(KeyError::Busy))
 }

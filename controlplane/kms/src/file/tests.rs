@@ -153,6 +153,42 @@ fn a_created_ring_is_private_complete_and_never_overwritten() {
 }
 
 #[test]
+fn rotation_adds_a_version_and_keeps_the_rest_of_the_file() {
+    let (_dir, path) = new_path();
+    KeyRing::create(&path).expect("creates");
+    let old = std::fs::read_to_string(&path).expect("reads") + "# by hand\n";
+    std::fs::write(&path, &old).expect("writes");
+    assert_eq!(KeyRing::rotate(&path, false).expect("rotates"), 2);
+    let added = std::fs::read_to_string(&path).expect("reads");
+    assert!(added.starts_with(&old), "nothing but an addition");
+    let ring = KeyRing::load(&path).expect("loads, so it is private still");
+    assert_eq!(ring.current().0, 1);
+    assert_ne!(
+        ring.version(1).map(Secret::expose),
+        ring.version(2).map(Secret::expose)
+    );
+    KeyRing::use_version(&path, 2).expect("uses it");
+    assert_eq!(KeyRing::rotate(&path, true).expect("rotates"), 3);
+    let ring = KeyRing::load(&path).expect("loads");
+    assert_eq!(
+        (ring.current().0, ring.describe_versions()),
+        (3, "versions 1, 2, 3".into())
+    );
+    let refused = KeyRing::use_version(&path, 7)
+        .expect_err("there is none")
+        .to_string();
+    assert!(
+        refused.contains("there is no version 7, it holds versions 1, 2, 3"),
+        "{refused}"
+    );
+    assert_eq!(KeyRing::load(&path).expect("loads").current().0, 3);
+    let left: Vec<_> = std::fs::read_dir(path.parent().expect("in a folder"))
+        .expect("lists")
+        .collect();
+    assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");
+}
+
+#[test]
 fn a_ring_that_others_can_reach_is_refused() {
     let (_dir, path) = new_path();
     KeyRing::create(&path).expect("creates");
