@@ -21,6 +21,7 @@ mod error;
 mod events;
 pub mod file;
 mod health;
+pub mod kmip;
 pub mod pkcs11;
 mod policy;
 mod provider;
