@@ -396,6 +396,12 @@ impl KmipProvider {
             "key {:?}: the KMIP server does not {what} it: {}",
             self.name, refusal.text
         );
+        if refusal.reason == message::SERVER_LIMIT_EXCEEDED {
+            return KeyError::Throttled {
+                reason: text,
+                retry_after: Duration::from_secs(5),
+            };
+        }
         if is_vague(&refusal) {
             return KeyError::Unavailable {
                 reason: text,
@@ -408,10 +414,14 @@ impl KmipProvider {
 
 /// Whether a refusal says nothing of the request.
 fn is_vague(refusal: &Refusal) -> bool {
-    matches!(
-        refusal.reason,
-        message::GENERAL_FAILURE | message::INTERNAL_SERVER_ERROR | message::UNKNOWN
-    )
+    use message::{GENERAL_FAILURE, INTERNAL_SERVER_ERROR, STORAGE_UNAVAILABLE, UNKNOWN};
+    let vague = [
+        GENERAL_FAILURE,
+        INTERNAL_SERVER_ERROR,
+        STORAGE_UNAVAILABLE,
+        UNKNOWN,
+    ];
+    vague.contains(&refusal.reason)
 }
 
 fn parameters(wrap: KmipWrap) -> Item {

@@ -83,13 +83,15 @@ pub(super) const REPLACED_OBJECT_LINK: u32 = 0x107;
 /// Result statuses.
 const SUCCESS: u32 = 0;
 /// Result reasons.
-pub(super) const ITEM_NOT_FOUND: u32 = 0x01;
-pub(super) const AUTHENTICATION_NOT_SUCCESSFUL: u32 = 0x03;
+const ITEM_NOT_FOUND: u32 = 0x01;
+const AUTHENTICATION_NOT_SUCCESSFUL: u32 = 0x03;
 pub(super) const OPERATION_NOT_SUPPORTED: u32 = 0x05;
 pub(super) const CRYPTOGRAPHIC_FAILURE: u32 = 0x0a;
-pub(super) const ILLEGAL_OPERATION: u32 = 0x0b;
-pub(super) const PERMISSION_DENIED: u32 = 0x0c;
+const ILLEGAL_OPERATION: u32 = 0x0b;
+const PERMISSION_DENIED: u32 = 0x0c;
 pub(super) const INTERNAL_SERVER_ERROR: u32 = 0x2a;
+pub(super) const SERVER_LIMIT_EXCEEDED: u32 = 0x3a;
+pub(super) const STORAGE_UNAVAILABLE: u32 = 0x44;
 pub(super) const GENERAL_FAILURE: u32 = 0x100;
 /// An enumeration's value that no table here names.
 pub(super) const UNKNOWN: u32 = u32::MAX;
@@ -140,7 +142,21 @@ pub(super) const ENUMERATIONS: &[(Tag, &[(u32, &str)])] = &[
             (ILLEGAL_OPERATION, "IllegalOperation"),
             (PERMISSION_DENIED, "PermissionDenied"),
             (0x0d, "ObjectArchived"),
+            (0x10, "KeyFormatTypeNotSupported"),
+            (0x1a, "UsageLimitExceeded"),
+            (0x24, "BadCryptographicParameters"),
+            (0x28, "IllegalObjectType"),
+            (0x29, "IncompatibleCryptographicUsageMask"),
             (INTERNAL_SERVER_ERROR, "InternalServerError"),
+            (0x30, "InvalidObjectType"),
+            (0x36, "ObjectDestroyed"),
+            (0x37, "ObjectNotFound"),
+            (0x39, "NotAuthorised"),
+            (SERVER_LIMIT_EXCEEDED, "ServerLimitExceeded"),
+            (0x3e, "UnsupportedCryptographicParameters"),
+            (0x3f, "UnsupportedProtocolVersion"),
+            (0x43, "WrongKeyLifecycleState"),
+            (STORAGE_UNAVAILABLE, "ProtectionStorageUnavailable"),
             (GENERAL_FAILURE, "GeneralFailure"),
         ],
     ),
