@@ -1,5 +1,6 @@
 //! The configuration as the program uses it: complete, checked, secrets resolved.
 
+mod kmip;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::aws::AwsKms;
 use crate::credentials::StoreCredentials;
 use crate::secret::SecretString;
+pub use kmip::{KmipKey, KmipServer};
 pub use vault::{SecretSource, VaultAuth, VaultKey};
 
 /// All of it.
@@ -239,6 +241,8 @@ pub enum KeyProvider {
     Pkcs11(Pkcs11Key),
     /// Transit of OpenBao or Vault.
     Vault(Box<VaultKey>),
+    /// A KMIP server.
+    Kmip(Box<KmipKey>),
 }
 
 /// A key in a token.

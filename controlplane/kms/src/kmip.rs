@@ -20,7 +20,6 @@ mod json;
 mod message;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod transport;
 mod ttlv;
 
@@ -34,9 +33,9 @@ use zeroize::Zeroizing;
 use crate::error::KeyError;
 use crate::file::{fill_random, random_secret};
 use crate::provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
+pub use crate::vault::TlsFiles;
 pub use message::KmipVersion;
 use message::{Item, Refusal, Tag};
-pub use tls::TlsFiles;
 use transport::{Https, Tls, Transport};
 
 const KEK_LEN: usize = 32;
@@ -119,7 +118,7 @@ impl KmipProvider {
     /// # Errors
     /// What is wrong with certificates, token or address.
     pub fn new(name: &str, config: KmipConfig) -> Result<Self, String> {
-        let tls = tls::client_config(&config.tls)?;
+        let tls = crate::vault::client_config(&config.tls)?;
         let transport = match &config.endpoint {
             KmipEndpoint::Json { url } => {
                 let token = config.token.as_ref().map(|token| token.as_str());

@@ -42,6 +42,7 @@ use zeroize::Zeroizing;
 
 pub use auth::{Auth, SecretSource};
 pub use tls::TlsFiles;
+pub(crate) use tls::client_config;
 
 use crate::error::KeyError;
 use crate::file::random_secret;
@@ -120,7 +121,7 @@ impl VaultProvider {
         config: VaultConfig,
         runtime: &Handle,
     ) -> Result<Vec<(String, Self)>, String> {
-        let tls = tls::client_config(&config.tls)?;
+        let tls = client_config(&config.tls)?;
         let auth = Arc::new(config.auth);
         let mut providers = Vec::new();
         for endpoint in &config.endpoints {

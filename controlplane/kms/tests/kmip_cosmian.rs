@@ -2,6 +2,7 @@
 
 mod conformance;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -70,7 +71,10 @@ impl Server {
                 .send()
                 .await
             {
-                println!("Cosmian KMS {}", answer.text().await.expect("a version"));
+                tell(&format!(
+                    "Cosmian KMS {}",
+                    answer.text().await.expect("a version")
+                ));
                 return server;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -138,6 +142,11 @@ impl Server {
     }
 }
 
+/// For the record of the run.
+fn tell(what: &str) {
+    writeln!(std::io::stdout(), "{what}").expect("stdout");
+}
+
 fn uid(answer: &Value) -> String {
     let items = answer["value"].as_array().expect("items");
     let found = items.iter().find(|item| item["tag"] == "UniqueIdentifier");
@@ -198,14 +207,14 @@ async fn a_cosmian_kms_rekeys_revokes_and_goes() {
         .err()
         .expect("a revoked key seals nothing");
     assert!(matches!(refused, KeyError::Denied(_)), "{refused}");
-    println!("revoked: {refused}");
+    tell(&format!("revoked: {refused}"));
     let missing = server
         .provider("main", "no-such-key", KmipWrap::AesGcm)
         .generate()
         .await;
     let missing = missing.err().expect("refused");
     assert!(matches!(missing, KeyError::Denied(_)), "{missing}");
-    println!("missing: {missing}");
+    tell(&format!("missing: {missing}"));
 
     stop(server);
     let gone = provider
@@ -214,7 +223,7 @@ async fn a_cosmian_kms_rekeys_revokes_and_goes() {
         .err()
         .expect("nobody is there");
     assert!(matches!(gone, KeyError::Unavailable { .. }), "{gone}");
-    println!("gone: {gone}");
+    tell(&format!("gone: {gone}"));
 }
 
 /// Ends the server of a test that borrowed it for its whole life.

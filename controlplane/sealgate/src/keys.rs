@@ -1,5 +1,6 @@
 //! From `[keys.<name>]` to the providers that hold the keys.
 
+mod kmip;
 mod vault;
 
 use std::sync::Arc;
@@ -87,6 +88,7 @@ fn endpoints(
                 provider: Arc::new(provider),
             }])
         }
+        KeyProvider::Kmip(key) => kmip::open(name, key),
         KeyProvider::Vault(key) => vault::open(name, key, runtime),
         KeyProvider::Env { variable, value } => {
             let provider = env::provider(name, variable, value.expose());

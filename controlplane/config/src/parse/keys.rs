@@ -1,6 +1,7 @@
 //! The keys, each read as its provider wants it.
 
 mod aws;
+mod kmip;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -33,7 +34,7 @@ pub(super) fn keys(root: &Reader<'_>) -> BTreeMap<String, Option<KeyConfig>> {
 type Read = fn(&Reader<'_>) -> Option<KeyProvider>;
 
 /// In the order of the choices of `provider`.
-const READERS: &[Read] = &[file, env, pkcs11, vault::key, aws::key];
+const READERS: &[Read] = &[file, env, pkcs11, vault::key, aws::key, kmip::key];
 
 fn key(table: &Reader<'_>) -> Option<KeyConfig> {
     let provider = table.choice("provider", READERS);

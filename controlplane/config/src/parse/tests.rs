@@ -583,4 +583,5 @@ fn every_row_is_documented_once() {
 
 mod aws;
 mod errors;
+mod kmip;
 mod vault;

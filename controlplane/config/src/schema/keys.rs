@@ -1,6 +1,7 @@
 //! The tables of keys: what all have in common, and what each provider adds.
 
 mod aws;
+mod kmip;
 mod vault;
 
 use super::Fallback::{Absent, Required, Value};
@@ -8,6 +9,7 @@ use super::table::{row, secret};
 use super::{HOUR, Kind, Row, SECOND, Section, resilience};
 
 pub(super) use aws::AWS_KMS;
+pub(super) use kmip::KMIP;
 pub(super) use vault::VAULT;
 
 /// Path of what all keys have in common.
@@ -22,7 +24,7 @@ pub(super) const COMMON: Section = Section {
     rows: &[
         row(
             "provider",
-            Kind::Choice(&["file", "env", "pkcs11", "vault", "aws-kms"]),
+            Kind::Choice(&["file", "env", "pkcs11", "vault", "aws-kms", "kmip"]),
             Required,
             "Who holds the key. Each has a page in docs/kms, and keys of its own below.",
         ),

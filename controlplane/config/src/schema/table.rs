@@ -359,6 +359,7 @@ pub const SECTIONS: &[Section] = &[
     keys::PKCS11,
     keys::VAULT,
     keys::AWS_KMS,
+    keys::KMIP,
     Section {
         path: "buckets[]",
         header: "[[buckets]]",

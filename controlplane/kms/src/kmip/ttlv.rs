@@ -18,9 +18,12 @@ const INTEGER: u8 = 2;
 const ENUMERATION: u8 = 5;
 const TEXT: u8 = 7;
 const BYTES: u8 = 8;
-/// Interval, 4 bytes; and the last type of KMIP 2.1, the date with microseconds.
+/// Types that nothing is read from: of 8 bytes, of 4, and of any length.
+const LONG_INTEGER: u8 = 3;
+const BOOLEAN: u8 = 6;
+const DATE: u8 = 9;
+const DATE_WITH_MICROSECONDS: u8 = 11;
 const INTERVAL: u8 = 10;
-const LAST_TYPE: u8 = 11;
 const BIG_INTEGER: u8 = 4;
 
 /// Encodes a message. [`Value::Other`] has no encoding and is left out: it never is in a request.
@@ -142,8 +145,10 @@ fn take(bytes: &[u8], depth: usize) -> Result<(Item, &[u8]), &'static str> {
         BYTES => Value::Bytes(Zeroizing::new(value.to_vec())),
         INTERVAL => four().map(|_| Value::Other)?,
         BIG_INTEGER => Value::Other,
-        1..=LAST_TYPE if value.len() == 8 => Value::Other,
-        1..=LAST_TYPE => return Err("a long number is not 8 bytes long"),
+        LONG_INTEGER | BOOLEAN | DATE | DATE_WITH_MICROSECONDS if value.len() == 8 => Value::Other,
+        LONG_INTEGER | BOOLEAN | DATE | DATE_WITH_MICROSECONDS => {
+            return Err("a long number is not 8 bytes long");
+        }
         _ => return Err("an item is of an unknown type"),
     };
     Ok((Item { tag, value }, rest))

@@ -1,4 +1,4 @@
-//! TLS towards OpenBao and Vault.
+//! TLS towards key services.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub struct TlsFiles {
 }
 
 /// Reads the files once.
-pub(super) fn client_config(files: &TlsFiles) -> Result<ClientConfig, String> {
+pub(crate) fn client_config(files: &TlsFiles) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     match &files.ca {
         Some(path) => {

@@ -116,7 +116,7 @@ fn endpoints(table: &Reader<'_>) -> Option<Vec<Endpoint>> {
     Some(endpoints)
 }
 
-fn on_this_machine(host: &str) -> bool {
+pub(super) fn on_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -135,7 +135,7 @@ fn name(text: &str) -> bool {
     !text.is_empty() && text.len() <= 128 && text.chars().all(inner) && !text.starts_with('.')
 }
 
-fn client_cert(table: &Reader<'_>) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
+pub(super) fn client_cert(table: &Reader<'_>) -> Option<(std::path::PathBuf, std::path::PathBuf)> {
     for (key, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
         if table.has(key) && !table.has(other) {
             let what = Wrong::from(format!("has no {other} beside it"));
