@@ -156,10 +156,10 @@ fn a_created_ring_is_private_complete_and_never_overwritten() {
 fn rotation_adds_a_version_and_keeps_the_rest_of_the_file() {
     let (_dir, path) = new_path();
     KeyRing::create(&path).expect("creates");
-    let old = std::fs::read_to_string(&path).expect("reads") + "# by hand\n";
-    std::fs::write(&path, &old).expect("writes");
+    let old = fs::read_to_string(&path).expect("reads") + "# by hand\n";
+    fs::write(&path, &old).expect("writes");
     assert_eq!(KeyRing::rotate(&path, false).expect("rotates"), 2);
-    let added = std::fs::read_to_string(&path).expect("reads");
+    let added = fs::read_to_string(&path).expect("reads");
     assert!(added.starts_with(&old), "nothing but an addition");
     let ring = KeyRing::load(&path).expect("loads, so it is private still");
     assert_eq!(ring.current().0, 1);
@@ -182,7 +182,7 @@ fn rotation_adds_a_version_and_keeps_the_rest_of_the_file() {
         "{refused}"
     );
     assert_eq!(KeyRing::load(&path).expect("loads").current().0, 3);
-    let left: Vec<_> = std::fs::read_dir(path.parent().expect("in a folder"))
+    let left: Vec<_> = fs::read_dir(path.parent().expect("in a folder"))
         .expect("lists")
         .collect();
     assert_eq!(left.len(), 1, "no temporary file is left: {left:?}");

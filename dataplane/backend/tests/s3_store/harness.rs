@@ -62,7 +62,7 @@ pub(crate) fn signer(token: Option<&str>) -> Signer {
     Signer::new(
         ACCESS_KEY,
         SecretKey::new(SECRET),
-        token.map(str::to_owned),
+        token.map(|token| token.to_owned().into()),
         "us-east-1",
     )
 }
