@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness import ROOT, binary, gateway as gw, tool
-from harness.aws import HERE, Front, Moto, environment, key_table
+from harness.aws import HERE, THERE, Front, Moto, environment, key_table
 from harness.data import CHUNK, PART, blob
 from harness.expect import multipart, read, same
 from harness.memory import describe, search
@@ -240,6 +240,26 @@ def test_throttling_and_outages_pass(moto, front, gateway):
         assert "retry-after" in refusal.value.response["ResponseMetadata"]["HTTPHeaders"]
     front.error = None
     eventually(lambda: same(read(two.s3, BUCKET, "a"), b"a"))
+
+
+def test_the_second_region_serves_when_the_first_does_not(moto, gateway):
+    fronts = [Front(moto), Front(moto)]
+    key = moto.key(multi_region=True)
+    moto.client("kms", HERE).replicate_key(KeyId=key, ReplicaRegion=THERE)
+    table = key_table("main", key, fronts)
+    one = gateway(table)
+    one.s3.put_object(Bucket=BUCKET, Key="both", Body=b"both")
+    assert fronts[0].seen("GenerateDataKey")
+    one.stop()
+    fronts[0].close()
+    two = gateway(table)
+    same(eventually(lambda: read(two.s3, BUCKET, "both")), b"both")
+    eventually(lambda: two.s3.put_object(Bucket=BUCKET, Key="second", Body=b"second"))
+    same(read(two.s3, BUCKET, "second"), b"second")
+    operations = {operation for operation, _, _ in fronts[1].calls}
+    assert operations == {"GenerateDataKey", "Decrypt"}
+    assert envelope(two, "second")["key_version"] == key
+    fronts[1].close()
 
 
 def write_files(home, front, process=None):
