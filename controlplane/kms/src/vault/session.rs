@@ -25,6 +25,8 @@ const LOGIN_INTERVAL: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// The same while the server refuses the login: it may lock the role out after a few.
 const REFUSED_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Between two warnings about the same lack.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// How often a token file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// For how long a token that was found alive is not doubted again.
@@ -78,6 +80,7 @@ impl Session {
             next: Instant::now(),
             last_attempt: None,
             refused: false,
+            warned: None,
             file: None,
             next_look: Instant::now(),
         };
@@ -150,6 +153,8 @@ struct Keeper {
     last_attempt: Option<Instant>,
     /// The last attempt was refused for good: hastening would only lock the role out.
     refused: bool,
+    /// When the log was last told that there is no token.
+    warned: Option<Instant>,
     /// The token file when it was last read.
     file: Option<Stamp>,
     /// When to look at it again.
@@ -248,16 +253,25 @@ impl Keeper {
             Ok(grant) => {
                 self.generation += 1;
                 (self.failures, self.refused) = (0, false);
+                if self.warned.take().is_some() {
+                    let (key, server) = (self.name.as_str(), self.http.label());
+                    tracing::info!(key, server, "the key service gives tokens again");
+                }
                 self.at_a_token(grant, asked, None, false);
             }
             Err(error) => {
                 self.fail(&error);
-                if self.usable() {
-                    tracing::warn!(key = self.name, server = self.http.label(), %error,
-                        "no new token for the key service; the old one still lives");
-                } else {
-                    tracing::warn!(key = self.name, server = self.http.label(), %error,
-                        "no token for the key service");
+                let usable = self.usable();
+                if self.warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+                    self.warned = Some(Instant::now());
+                    let (key, server) = (self.name.as_str(), self.http.label());
+                    let message = match usable {
+                        true => "no new token for the key service; the old one still lives",
+                        false => "no token for the key service",
+                    };
+                    tracing::warn!(key, server, %error, "{message}");
+                }
+                if !usable {
                     self.publish
                         .send_replace(State::Failed(error, Instant::now()));
                 }

@@ -87,7 +87,7 @@ proptest::proptest! {
         let quoted = format!("{{\"data\":{{\"ciphertext\":{text:?},\"plaintext\":{text:?}}},\"auth\":{{\"client_token\":{text:?},\"lease_duration\":1}}}}");
         for answer in [answer.as_slice(), quoted.as_bytes()] {
             let _ = transit::read_plaintext(answer);
-            let _ = transit::KeyInfo::read(answer);
+            let _ = KeyInfo::read(answer);
             let _ = (lease::read_login(answer), lease::read_renewal(answer), lease::read_lookup(answer));
             if let Ok((version, wrapped)) = transit::read_wrap(answer) {
                 // What is read can be written: it is the one form of its bytes.

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import ROOT, gateway as gw
+from harness import ROOT, binary, gateway as gw
 from harness.data import CHUNK, MIB, blob
 from harness.expect import multipart, read, refused, same
 from harness.openbao import OpenBao
+from harness.ports import free_port
 from harness.rawstore import FsRaw
 from test_format import PROGRAM, program
 
@@ -125,6 +126,46 @@ def test_rotation_keeps_old_objects_and_seals_new_ones_with_the_new_version(seal
     other.s3.copy_object(Bucket=BUCKET, Key="copy", CopySource={"Bucket": BUCKET, "Key": "old"})
     assert other.envelope("copy")["key_version"] == after
     assert other.read("copy") == b"of the old version"
+
+
+def test_rewrapped_objects_need_no_old_version(sealed, tmp_path):
+    """`sealgate rewrap`, and then Transit forgets the old version: what the page says about retiring it."""
+    server = OpenBao(tmp_path / "own-bao")
+    try:
+        one = sealed(server)
+        data = {f"o{n}": blob(n * 1000, n) for n in range(6)}
+        for key, body in data.items():
+            one.put(key, body)
+        multipart(one.s3, BUCKET, "parts", {1: blob(5 * MIB, 1), 2: blob(5, 2)})
+        data["parts"] = blob(5 * MIB, 1) + blob(5, 2)
+        server.rotate()
+        one.gateway.stop()
+        config = ["--config", str(one.gateway.config)]
+        for command in (["keys", "status", *config], ["rewrap", *config, "--bucket", BUCKET]):
+            done = subprocess.run([binary(), *command], capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert {one.envelope(key)["key_version"] for key in data} == {"2"}
+        server.call("POST", f"transit/keys/{server.key}/config", {"min_decryption_version": 2})
+        one.gateway.start()
+        for key, body in data.items():
+            same(one.read(key), body)
+    finally:
+        server.kill()
+
+
+def test_the_next_server_is_asked_when_the_first_is_down(tmp_path, bao):
+    root = tmp_path / "objects"
+    root.mkdir()
+    servers = f"endpoints = [{gw.q(f'http://127.0.0.1:{free_port()}')}, {gw.q(bao.endpoint)}]"
+    table = re.sub(r"endpoints = .*", servers, bao.key_table())
+    gateway = gw.Gateway(tmp_path / "gw", gw.fs_backend(root), keys=f"[keys.main]\n{table}")
+    try:
+        s3 = gateway.client()
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="x", Body=b"by the second server")
+        assert read(s3, BUCKET, "x") == b"by the second server"
+    finally:
+        gateway.stop(5)
 
 
 def test_no_calls_while_the_key_is_cached(sealed, bao):
