@@ -61,7 +61,14 @@ struct Problem {
 #[derive(Default)]
 struct Tally {
     report: Report,
-    uses: BTreeMap<(String, String), (u64, HashSet<Vec<u8>>, u64)>,
+    uses: BTreeMap<(String, String), Uses>,
+}
+
+#[derive(Default)]
+struct Uses {
+    objects: u64,
+    wrapped_keks: HashSet<Vec<u8>>,
+    failed: u64,
 }
 
 pub(super) fn run(args: &VerifyArgs) -> Result<(), String> {
@@ -227,9 +234,9 @@ impl Tally {
         self.report.objects += 1;
         if let Some(kek) = kek {
             let uses = self.uses.entry((kek.name, kek.version)).or_default();
-            uses.0 += 1;
-            uses.1.insert(kek.wrapped);
-            uses.2 += u64::from(trouble.is_some());
+            uses.objects += 1;
+            uses.wrapped_keks.insert(kek.wrapped);
+            uses.failed += u64::from(trouble.is_some());
         }
         if let Some(reason) = trouble {
             self.problem(at.key.as_ref(), version, reason);
@@ -253,12 +260,12 @@ impl Tally {
         let uses = self.uses.into_iter();
         Report {
             in_use: uses
-                .map(|((key, version), (objects, keks, failed))| InUse {
+                .map(|((key, version), uses)| InUse {
                     key,
                     version,
-                    objects,
-                    keks: keks.len() as u64,
-                    failed,
+                    objects: uses.objects,
+                    keks: uses.wrapped_keks.len() as u64,
+                    failed: uses.failed,
                 })
                 .collect(),
             ..self.report
