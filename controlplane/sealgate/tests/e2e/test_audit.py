@@ -129,6 +129,28 @@ def test_each_operation_leaves_its_lines(audited):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_keys_of_the_service_are_on_record_with_their_provider(audited):
+    gateway, path = audited
+    s3 = gateway.client()
+    s3.create_bucket(Bucket="audit")
+    s3.put_object(Bucket="audit", Key="a", Body=b"x")
+    # A fresh process has no KEK and has to unwrap it.
+    gateway.restart()
+    assert read(s3, "audit", "a") == b"x"
+    found = settled(path, lambda all: any(x["event"] == "kek_unwrap" for x in all))
+    made = [x for x in found if x["event"] == "kek_generate"]
+    unwrapped = [x for x in found if x["event"] == "kek_unwrap"]
+    assert made and unwrapped
+    for line in made + unwrapped:
+        assert line["outcome"] == "ok" and line["key"] == "main" and line["key_version"] == "1", line
+        assert "request_id" not in line and "object" not in line, line
+    asked = [x for x in made + unwrapped if x["source"] not in ("cache", "offline_grace")]
+    assert asked and all(x["source"] == "file" and x["endpoint"] == "local" and x["duration_us"] >= 0 for x in asked)
+    wrap = next(x for x in found if x["event"] == "dek_wrap")
+    assert wrap["kek"] in {x["kek"] for x in made}, "the object's line names the KEK of the key's line"
+    assert wrap["kek"] in {x["kek"] for x in unwrapped}
+
+
 def test_rotation_loses_and_repeats_nothing(audited, tmp_path):
     gateway, path = audited
     s3 = gateway.client()
