@@ -159,30 +159,30 @@ fn uid(answer: &Value) -> String {
 #[tokio::test]
 #[ignore = "the server takes half an hour to build: run it as docs/kms/kmip.md says, with SEALGATE_COSMIAN_KMS"]
 async fn a_cosmian_kms_conforms() {
-    let server: &'static Server = Box::leak(Box::new(Server::start().await));
+    let server = Arc::new(Server::start().await);
     for wrap in [KmipWrap::AesGcm, KmipWrap::AesKeyWrapPadding] {
         let (main, other) = (server.create().await, server.create().await);
-        let first = main.clone();
+        let (first, owner) = (main.clone(), Arc::clone(&server));
         conforms(Subject {
             main: server.provider("main", &main, wrap),
             other_name: server.provider("backup", &main, wrap),
             other_key: server.provider("main", &other, wrap),
             rotate: Some(Box::new(move || {
                 Box::pin(async move {
-                    let second = uid(&server.on_key("ReKey", &first).await);
-                    server.on_key("ReKey", &second).await;
+                    let second = uid(&owner.on_key("ReKey", &first).await);
+                    owner.on_key("ReKey", &second).await;
                 })
             })),
         })
         .await;
     }
-    stop(server);
+    stop(&server);
 }
 
 #[tokio::test]
 #[ignore = "the server takes half an hour to build: run it as docs/kms/kmip.md says, with SEALGATE_COSMIAN_KMS"]
 async fn a_cosmian_kms_rekeys_revokes_and_goes() {
-    let server: &'static Server = Box::leak(Box::new(Server::start().await));
+    let server = Arc::new(Server::start().await);
     let one = server.create().await;
     let provider = server.provider("main", &one, KmipWrap::AesGcm);
     let old = provider.generate().await.expect("generates");
@@ -216,7 +216,7 @@ async fn a_cosmian_kms_rekeys_revokes_and_goes() {
     assert!(matches!(missing, KeyError::Denied(_)), "{missing}");
     tell(&format!("missing: {missing}"));
 
-    stop(server);
+    stop(&server);
     let gone = provider
         .unwrap(&one, &old.wrapped)
         .await
@@ -226,7 +226,7 @@ async fn a_cosmian_kms_rekeys_revokes_and_goes() {
     tell(&format!("gone: {gone}"));
 }
 
-/// Ends the server of a test that borrowed it for its whole life.
+/// Ends the server before its test does.
 fn stop(server: &Server) {
     let pid = server.process.id().to_string();
     let ended = Command::new("kill").args(["-9", &pid]).status();

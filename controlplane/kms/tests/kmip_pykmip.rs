@@ -3,6 +3,7 @@
 mod conformance;
 
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -37,8 +38,7 @@ struct Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.stop();
     }
 }
 
@@ -57,9 +57,11 @@ impl Server {
         }
     }
 
+    /// Ends the whole group: PyKMIP has child processes that outlive it.
     fn stop(&mut self) {
-        self.process.kill().expect("the server runs");
-        self.process.wait().expect("the server ends");
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-9", "--", &group]).status();
+        let _ = self.process.wait();
     }
 
     fn again(&mut self) {
@@ -116,6 +118,7 @@ fn serve(folder: &Path, port: u16) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(output)
+        .process_group(0)
         .spawn()
         .expect("Python starts");
     for _ in 0..300 {

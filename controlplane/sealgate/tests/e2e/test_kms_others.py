@@ -192,4 +192,4 @@ def test_a_key_at_a_kmip_server(sealed, tmp_path):
             kek = documented("kmip.md", code, *where, envelope["key_version"], envelope["wrapped_kek"].hex())
             assert gateway.open_without(name, "--kek", kek.hex()) == DATA
     finally:
-        server.daemon.kill()
+        server.kill()

@@ -2,6 +2,8 @@
 
 import datetime
 import ipaddress
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -58,7 +60,7 @@ class PyKmip:
         self.start()
 
     def start(self) -> None:
-        self.daemon = Daemon(self._script("serve"), self.folder / "output.log", cwd=self.folder)
+        self.daemon = Daemon(self._script("serve"), self.folder / "output.log", cwd=self.folder, preexec=os.setsid)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.daemon.process.poll() is None:
             with socket.socket() as probe:
@@ -66,6 +68,11 @@ class PyKmip:
                     return
             time.sleep(0.1)
         raise RuntimeError(f"PyKMIP did not listen:\n{self.daemon.tail()}")
+
+    def kill(self) -> None:
+        """Ends the whole group: PyKMIP has child processes that outlive it."""
+        os.killpg(self.daemon.pid, signal.SIGKILL)
+        self.daemon.kill()
 
     def _script(self, what: str, *more: str) -> list[str]:
         return [sys.executable, str(SCRIPT), what, str(self.port), str(self.folder), *more]
