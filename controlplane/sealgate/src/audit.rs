@@ -48,11 +48,6 @@ fn write_to<O: AuditOutput + 'static>(
 }
 
 impl Writer {
-    /// Of a log that is off.
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
     /// Waits until everything is written, but not for ever; what is lost is told.
     pub(crate) fn end(self, log: AuditLog) {
         let Some(end) = self.0 else { return };

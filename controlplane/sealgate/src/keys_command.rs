@@ -45,9 +45,12 @@ pub(crate) struct VerifyArgs {
     /// Every version of every object, not only the current one.
     #[arg(long, requires = "bucket")]
     versions: bool,
-    /// Objects at a time.
+    /// Objects, or versions, at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1024))]
     concurrency: u32,
+    /// Record uses of keys in this file, instead of where the configuration says.
+    #[arg(long, value_name = "FILE", requires = "bucket")]
+    audit: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use sealgate_backend::Store;
-use sealgate_backend::types::{UploadsRequest, VersionsRequest};
+use sealgate_backend::types::UploadsRequest;
 use sealgate_config::Config;
 use sealgate_gateway::rewrap::{Method, Options, Outcome, Rewrapper, UNSAFE};
 use sealgate_gateway::snapshot::matches_glob;
 use sealgate_s3::xml::Versioning;
 
 use crate::cli;
-use crate::scan::{self, CommandCore, Pace, Pages, Scope, each, location};
+use crate::scan::{self, CommandCore, Pace, Pages, Scope, VersionPages, each, location};
 use progress::Progress;
 use report::Report;
 use state::State;
@@ -75,6 +75,9 @@ pub(crate) struct RewrapArgs {
     /// Only say what would be done. Everything is opened, nothing is written.
     #[arg(long)]
     dry_run: bool,
+    /// Record uses of keys in this file, instead of where the configuration says.
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -126,7 +129,7 @@ pub(crate) fn run(args: &RewrapArgs) -> Result<(), String> {
         ended: false,
     };
     run.state.report.notes = notes;
-    let opened = scan::open(&config)?;
+    let opened = scan::open(&config, args.audit.as_deref())?;
     let (key_calls, stop) = (Arc::clone(&opened.key_calls), Arc::clone(&opened.stop));
     let (calls_before, seconds_before) = (run.state.report.key_calls, run.state.report.seconds);
     let job = Job {
@@ -265,25 +268,29 @@ impl Job {
             stop: &self.stop,
         };
         let mut pages = Pages::new(self.scope.clone());
-        each(&core, &mut pages, &pace, |number, object| {
-            let (rewrapper, tell, bucket) = (&rewrapper, &tell, &bucket);
-            async move {
-                let outcome = match location(bucket, &object.key) {
-                    Ok(at) => rewrapper.object(&at).await,
-                    Err(reason) => Outcome::Failed {
-                        kind: "key",
-                        reason,
-                        passing: false,
-                    },
-                };
-                let _ = tell.send(Message::Object {
-                    number,
-                    key: String::from_utf8_lossy(&object.key).into_owned(),
-                    outcome,
-                    method: rewrapper.method().map(Method::as_str),
-                });
-            }
-        })
+        each(
+            async || pages.next(&core).await,
+            &pace,
+            |number, object| {
+                let (rewrapper, tell, bucket) = (&rewrapper, &tell, &bucket);
+                async move {
+                    let outcome = match location(bucket, &object.key) {
+                        Ok(at) => rewrapper.object(&at).await,
+                        Err(reason) => Outcome::Failed {
+                            kind: "key",
+                            reason,
+                            passing: false,
+                        },
+                    };
+                    let _ = tell.send(Message::Object {
+                        number,
+                        key: String::from_utf8_lossy(&object.key).into_owned(),
+                        outcome,
+                        method: rewrapper.method().map(Method::as_str),
+                    });
+                }
+            },
+        )
         .await?;
         if self.stop.load(Ordering::Acquire) {
             return Ok(());
@@ -333,26 +340,12 @@ async fn count(core: Rc<CommandCore>, scope: Scope, tell: Sender<Message>) {
 
 /// Versions that are not what a read meets: they stay as they are, under the keys that they are under.
 async fn older_versions(core: &CommandCore, scope: &Scope) -> Result<u64, String> {
-    let Store::S3(s3) = &core.store else {
-        return Ok(0);
-    };
-    let mut request = VersionsRequest {
-        prefix: scope.prefix.clone().into(),
-        after: None,
-    };
+    let mut pages = VersionPages::new(scope);
     let mut older = 0;
-    loop {
-        let page = s3
-            .list_versions(&scope.bucket, &request)
-            .await
-            .map_err(|e| format!("older versions cannot be counted: {e}"))?;
-        let old = |v: &&sealgate_s3::xml::VersionEntry| !v.is_latest && !v.is_delete_marker;
-        older += page.versions.iter().filter(old).count() as u64;
-        if page.next.is_none() || page.next == request.after {
-            return Ok(older);
-        }
-        request.after = page.next;
+    while let Some(page) = pages.next(core).await? {
+        older += page.iter().filter(|version| !version.is_latest).count() as u64;
     }
+    Ok(older)
 }
 
 /// Uploads that are not completed hold an envelope of their own, with the client. `None` where the store has no list.

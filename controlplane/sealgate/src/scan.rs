@@ -1,6 +1,7 @@
 //! Commands that go through a bucket's objects: a core without a listener, the pages, and what is in flight.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use sealgate_aead::Secret;
-use sealgate_backend::types::{ListRequest, ListedObject, Location};
+use sealgate_backend::Store;
+use sealgate_backend::types::{ListRequest, ListedObject, Location, VersionsRequest};
 use sealgate_config::{Config, LogTarget};
 use sealgate_gateway::Core;
 use sealgate_kms::{GeneratedKek, Keys, Provider, ProviderFuture, RewrappedKek};
 use sealgate_s3::route::RawKey;
+use sealgate_s3::xml::VersionEntry;
 use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{StoreConnector, sleep, start};
 use tokio::runtime::Runtime;
@@ -50,16 +53,24 @@ pub(crate) struct Opened {
     audit_writer: Writer,
 }
 
-/// Opens what a configuration names, and listens for signals.
-pub(crate) fn open(config: &Config) -> Result<Opened, String> {
+/// Opens what a configuration names, and listens for signals. `audit` is where uses of keys are recorded, instead of
+/// what the configuration says.
+pub(crate) fn open(config: &Config, audit: Option<&Path>) -> Result<Opened, String> {
+    let mut log = config.log.clone();
+    if let Some(path) = audit {
+        log.audit = LogTarget::File(path.to_owned());
+    }
+    if log.audit == LogTarget::Stdout {
+        return Err(
+            "[log] audit = \"stdout\": the report has the standard output for itself, and no use of a key may go \
+             unrecorded. Name a file with --audit FILE, for example --audit /dev/stderr"
+                .into(),
+        );
+    }
     let runtime = serve::control_runtime()?;
     let key_calls = Arc::default();
     let keys = counted(keys::open(config, runtime.handle())?, &key_calls);
-    // The report has the standard output for itself.
-    let (audit, audit_writer) = match &config.log.audit {
-        LogTarget::File(_) => crate::audit::start(&config.log)?,
-        LogTarget::Off | LogTarget::Stdout => (AuditLog::off(), Writer::none()),
-    };
+    let (audit, audit_writer) = crate::audit::start(&log)?;
     let mut plan = plan::make_with(
         config,
         keys,
@@ -211,6 +222,53 @@ impl Pages {
     }
 }
 
+/// Every version of the objects of a scope, page by page; no delete markers.
+pub(crate) struct VersionPages {
+    bucket: String,
+    request: VersionsRequest,
+    ended: bool,
+}
+
+impl VersionPages {
+    pub(crate) fn new(scope: &Scope) -> Self {
+        Self {
+            bucket: scope.bucket.clone(),
+            request: VersionsRequest {
+                prefix: scope.prefix.clone().into(),
+                after: None,
+            },
+            ended: false,
+        }
+    }
+
+    /// The next page; `None` after the last, and where the store has no versions.
+    pub(crate) async fn next(
+        &mut self,
+        core: &CommandCore,
+    ) -> Result<Option<Vec<VersionEntry>>, String> {
+        let Store::S3(s3) = &core.store else {
+            return Ok(None);
+        };
+        if self.ended {
+            return Ok(None);
+        }
+        let mut page = s3
+            .list_versions(&self.bucket, &self.request)
+            .await
+            .map_err(|e| format!("the versions of {} cannot be listed: {e}", self.bucket))?;
+        if page.next.is_some() && page.next == self.request.after {
+            return Err(format!(
+                "the store lists the same page of versions of {} again and again",
+                self.bucket
+            ));
+        }
+        self.ended = page.next.is_none();
+        self.request.after = page.next;
+        page.versions.retain(|version| !version.is_delete_marker);
+        Ok(Some(page.versions))
+    }
+}
+
 /// How fast.
 pub(crate) struct Pace<'p> {
     /// Objects at a time.
@@ -221,19 +279,18 @@ pub(crate) struct Pace<'p> {
     pub(crate) stop: &'p AtomicBool,
 }
 
-/// Calls `visit` for each object with its number in the listing, several at a time.
-pub(crate) async fn each<F: Future<Output = ()>>(
-    core: &CommandCore,
-    pages: &mut Pages,
+/// Calls `visit` for each entry of all pages with its number in the listing, several at a time.
+pub(crate) async fn each<T, F: Future<Output = ()>>(
+    mut next: impl AsyncFnMut() -> Result<Option<Vec<T>>, String>,
     pace: &Pace<'_>,
-    visit: impl Fn(u64, ListedObject) -> F,
+    visit: impl Fn(u64, T) -> F,
 ) -> Result<(), String> {
     let gap = pace.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let mut due = Instant::now();
     let mut running = FuturesUnordered::new();
     let mut number = 0;
-    'pages: while let Some(page) = pages.next(core).await? {
-        for object in page {
+    'pages: while let Some(page) = next().await? {
+        for entry in page {
             while running.len() >= pace.concurrency.max(1) {
                 running.next().await;
             }
@@ -253,7 +310,7 @@ pub(crate) async fn each<F: Future<Output = ()>>(
                 // What was not used is not made up for: the rate is a limit at every moment.
                 due = due.max(Instant::now()) + gap;
             }
-            running.push(visit(number, object));
+            running.push(visit(number, entry));
             number += 1;
         }
     }

@@ -22,9 +22,10 @@ use sealgate_kms::{KeyError, RewrappedKek};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::xml::Versioning;
-use sealgate_telemetry::{AuditEvent, AuditKind, AuditRequest};
+use sealgate_telemetry::AuditKind;
 use sealgate_uring::{Connector, sleep};
 
+use crate::audit;
 use crate::core::Core;
 use crate::object::{ENVELOPE, METADATA, envelope_location, plain_len};
 use crate::ops::copy_object::MAX_COPY;
@@ -196,6 +197,8 @@ pub struct Rewrapper<C: Connector> {
     options: Options,
     versioning: Versioning,
     method: Cell<Option<Method>>,
+    /// Whether the store keeps conditions where uploads are completed; `None` before that is tried.
+    completions: Cell<Option<bool>>,
     /// Held while the first object is re-wrapped: it tells the method and makes the KEK that the others use.
     first: Mutex<()>,
     first_done: Cell<bool>,
@@ -218,6 +221,7 @@ impl<C: Connector> Rewrapper<C> {
             options,
             versioning,
             method: Cell::new(method),
+            completions: Cell::new(None),
             first: Mutex::new(()),
             first_done: Cell::new(false),
             targets: RefCell::default(),
@@ -373,7 +377,7 @@ impl<C: Connector> Rewrapper<C> {
         let core = &self.core;
         let place = envelope_location(at);
         let old = &envelope.fields.kek;
-        let (kek, dek, plain_len) = open(core, at, info, envelope).await?;
+        let (kek, dek, plain_len) = open(core, Command::Rewrap, at, info, envelope).await?;
         let binding = envelope.fields.binding;
         let nonce = core.random.bytes();
         let sealed = if self.options.keep_keks {
@@ -394,7 +398,7 @@ impl<C: Connector> Rewrapper<C> {
             envelope.rewrap(&dek, &epoch.kek, wrapped, binding, nonce, &place)
         };
         let sealed = sealed.map_err(|e| Trouble::TooLong(format!("the new envelope: {e}")))?;
-        audit(core, AuditKind::DekWrap, at, &sealed.fields.kek, "ok")?;
+        Command::Rewrap.audit(core, AuditKind::DekWrap, at, &sealed.fields.kek, "ok")?;
         Ok(sealed)
     }
 
@@ -473,7 +477,9 @@ pub async fn inspect<C: Connector>(core: &Core<C>, at: &Location, info: &ObjectI
     };
     let (kek, opened) = match Envelope::decode(value.as_bytes()) {
         Ok(envelope) => {
-            let opened = open(core, at, info, &envelope).await.map(drop);
+            let opened = open(core, Command::Verify, at, info, &envelope)
+                .await
+                .map(drop);
             (Some(envelope.fields.kek), opened)
         }
         Err(e) => (None, Err(Trouble::Tampered(format!("the envelope: {e}")))),
@@ -488,12 +494,13 @@ pub async fn inspect<C: Connector>(core: &Core<C>, at: &Location, info: &ObjectI
 /// Opens an envelope and authenticates where the object lies, how long it is, and its metadata.
 async fn open<C: Connector>(
     core: &Core<C>,
+    command: Command,
     at: &Location,
     info: &ObjectInfo,
     envelope: &Envelope,
 ) -> Result<(Rc<Kek>, Dek, u64), Trouble> {
     let wrapped = &envelope.fields.kek;
-    let audited = |outcome| audit(core, AuditKind::DekUnwrap, at, wrapped, outcome);
+    let audited = |outcome| command.audit(core, AuditKind::DekUnwrap, at, wrapped, outcome);
     let kek = match core.keyring.for_reading(wrapped).await {
         Ok(kek) => kek,
         Err(e) => {
@@ -518,31 +525,37 @@ async fn open<C: Connector>(
     Ok((kek, dek, plain_len))
 }
 
-/// Records a use of an object's DEK, as a request's would be.
-fn audit<C: Connector>(
-    core: &Core<C>,
-    kind: AuditKind,
-    at: &Location,
-    kek: &WrappedKek,
-    outcome: &'static str,
-) -> Result<(), Trouble> {
-    let event = || AuditEvent {
-        kind,
-        outcome,
-        key: kek.name.clone(),
-        key_version: kek.version.clone(),
-        wrapped_kek: kek.wrapped.clone(),
-        request: Some(AuditRequest {
-            id: format!("rewrap-{}", std::process::id()),
-            access_key: String::new(),
-            operation: "Rewrap",
-            bucket: at.bucket.clone(),
-            object: String::from_utf8_lossy(at.key.as_ref()).into_owned(),
-        }),
-        answer: None,
-    };
-    // The log takes more in a moment.
-    core.audit
-        .record(event)
-        .map_err(|_| Trouble::Key(KeyError::Busy))
+/// A command of ours that uses objects' keys, by its name in the audit log.
+#[derive(Clone, Copy)]
+enum Command {
+    Rewrap,
+    Verify,
 }
+
+impl Command {
+    /// Records a use of an object's DEK, as a request's would be.
+    fn audit<C: Connector>(
+        self,
+        core: &Core<C>,
+        kind: AuditKind,
+        at: &Location,
+        kek: &WrappedKek,
+        outcome: &'static str,
+    ) -> Result<(), Trouble> {
+        let (name, operation) = match self {
+            Self::Rewrap => ("rewrap", "Rewrap"),
+            Self::Verify => ("verify", "Verify"),
+        };
+        let user = audit::User {
+            id: &format!("{name}-{}", std::process::id()),
+            access_key: "",
+            operation,
+        };
+        // The log takes more in a moment.
+        audit::record(&core.audit, &user, kind, at, kek, outcome)
+            .map_err(|_| Trouble::Key(KeyError::Busy))
+    }
+}
+
+#[cfg(test)]
+mod tests;

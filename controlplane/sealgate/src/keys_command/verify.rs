@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 
+use bytes::Bytes;
 use sealgate_backend::Store;
-use sealgate_backend::types::{BackendError, ListedObject, Location, ObjectInfo, VersionsRequest};
+use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_gateway::rewrap::{Inspected, inspect};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
@@ -16,7 +17,7 @@ use serde::Serialize;
 
 use super::{Status, VerifyArgs};
 use crate::cli;
-use crate::scan::{self, CommandCore, Pace, Pages, Scope, each, location};
+use crate::scan::{self, CommandCore, Pace, Pages, Scope, VersionPages, each, location};
 
 /// Most objects that a report names; all are counted.
 const MAX_NAMED: usize = 1000;
@@ -81,7 +82,7 @@ pub(super) fn run(args: &VerifyArgs) -> Result<(), String> {
             ..Report::default()
         },
         Some(bucket) => {
-            let opened = scan::open(&config)?;
+            let opened = scan::open(&config, args.audit.as_deref())?;
             let job = Job {
                 scope: Scope {
                     bucket: bucket.clone(),
@@ -127,9 +128,37 @@ struct Job {
 impl Job {
     async fn run(self, core: Rc<CommandCore>, tell: Sender<Report>) -> Result<(), String> {
         let tally = RefCell::new(Tally::default());
+        let pace = Pace {
+            concurrency: self.concurrency,
+            rate: None,
+            stop: &self.stop,
+        };
+        let bucket = &self.scope.bucket;
+        let visit = |key: Bytes, version: Option<String>| {
+            let (core, tally) = (&core, &tally);
+            async move {
+                let version = version.as_deref();
+                match location(bucket, &key) {
+                    Ok(at) => look(core, &at, version, tally).await,
+                    Err(reason) => {
+                        let mut tally = tally.borrow_mut();
+                        tally.report.objects += 1;
+                        tally.problem(&key, version, reason);
+                    }
+                }
+            }
+        };
         match (&core.store, self.versions) {
-            (Store::S3(_), true) => self.every_version(&core, &tally).await?,
-            _ => self.current(&core, &tally).await?,
+            (Store::S3(_), true) => {
+                let mut pages = VersionPages::new(&self.scope);
+                let next = async || pages.next(&core).await;
+                each(next, &pace, |_, v| visit(v.key, Some(v.version_id))).await?;
+            }
+            _ => {
+                let mut pages = Pages::new(self.scope.clone());
+                let next = async || pages.next(&core).await;
+                each(next, &pace, |_, object| visit(object.key, None)).await?;
+            }
         }
         let mut report = tally.into_inner().finish();
         report.finished = !self.stop.load(Ordering::Acquire);
@@ -138,61 +167,6 @@ impl Job {
         report.prefix = self.scope.prefix;
         let _ = tell.send(report);
         Ok(())
-    }
-
-    async fn current(&self, core: &CommandCore, tally: &RefCell<Tally>) -> Result<(), String> {
-        let pace = Pace {
-            concurrency: self.concurrency,
-            rate: None,
-            stop: &self.stop,
-        };
-        let mut pages = Pages::new(self.scope.clone());
-        each(
-            core,
-            &mut pages,
-            &pace,
-            |_, object: ListedObject| async move {
-                let key = &object.key;
-                match location(&self.scope.bucket, key) {
-                    Ok(at) => look(core, &at, None, tally).await,
-                    Err(reason) => tally.borrow_mut().problem(key, None, reason),
-                }
-            },
-        )
-        .await
-    }
-
-    /// One after the other: there is a request for each.
-    async fn every_version(
-        &self,
-        core: &CommandCore,
-        tally: &RefCell<Tally>,
-    ) -> Result<(), String> {
-        let Store::S3(s3) = &core.store else {
-            return Ok(());
-        };
-        let bucket = &self.scope.bucket;
-        let mut request = VersionsRequest {
-            prefix: self.scope.prefix.clone().into(),
-            after: None,
-        };
-        loop {
-            let page = s3
-                .list_versions(bucket, &request)
-                .await
-                .map_err(|e| format!("the versions of {bucket} cannot be listed: {e}"))?;
-            for version in page.versions.iter().filter(|v| !v.is_delete_marker) {
-                if self.stop.load(Ordering::Acquire) {
-                    return Ok(());
-                }
-                let at = location(bucket, &version.key)?;
-                look(core, &at, Some(&version.version_id), tally).await;
-            }
-            if page.next.is_none() || page.next == request.after {
-                return Ok(());
-            }
-            request.after = page.next;
-        }
     }
 }
 

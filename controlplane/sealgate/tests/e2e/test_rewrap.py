@@ -432,17 +432,19 @@ def test_versions_stay_as_they_are_and_are_counted(weed_site, place):
     gateway, s3, bucket = weed_site.gateway, weed_site.s3, weed_site.bucket
     store = place.weed.client()
     store.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    for turn in range(3):
+    for turn in range(12):
         s3.put_object(Bucket=bucket, Key="k", Body=b"%d" % turn)
     s3.put_object(Bucket=bucket, Key="gone", Body=b"deleted")
     store.delete_object(Bucket=bucket, Key="gone")
     report = rewrap(gateway, bucket, "--to", "second", "--no-writers")
     assert (report["examined"], report["rewrapped"], report["versioned"]) == (1, 1, True)
-    # Three of `k`, the deleted one.
-    assert report["older_versions"] == 4
-    assert read(s3, bucket, "k") == b"2"
+    # Twelve of `k`, the deleted one.
+    assert report["older_versions"] == 13
+    assert read(s3, bucket, "k") == b"11"
     assert in_use(gateway, bucket) == {("second", "1"): 1}
-    assert in_use(gateway, bucket, "--versions") == {("main", "1"): 4, ("second", "1"): 1}
+    for concurrency in ("1", "5"):
+        found = in_use(gateway, bucket, "--versions", "--concurrency", concurrency)
+        assert found == {("main", "1"): 13, ("second", "1"): 1}
 
 
 def test_object_lock_is_reported_or_kept(place, make_site):
@@ -517,6 +519,27 @@ def test_rotation_in_two_steps(site):
     assert status()["newest_version"] == "2"
     assert "there is no version 9" in sealgate("key", "use", ring, 9, ok=False)
     assert ring.stat().st_mode & 0o777 == 0o600
+
+
+def test_no_use_of_a_key_goes_unrecorded(site, tmp_path):
+    """The report is on the standard output, so the audit log cannot be."""
+    gateway, bucket = site.gateway, site.bucket
+    site.s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    config = tmp_path / "audited.toml"
+    config.touch(0o600)
+    config.write_text(gateway.text + '[log]\naudit = "stdout"\n')
+    for argv in (["rewrap", "--to", "second"], ["keys", "verify"]):
+        argv = [*argv, "--config", config, "--bucket", bucket]
+        assert "--audit FILE" in sealgate(*argv, ok=False)
+        log = tmp_path / f"{argv[0]}.log"
+        sealgate(*argv, "--audit", log)
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        used = [(x["event"], x["operation"]) for x in lines if x.get("object") == "k"]
+        assert used == {
+            "rewrap": [("dek_unwrap", "Rewrap"), ("dek_wrap", "Rewrap")],
+            "keys": [("dek_unwrap", "Verify")],
+        }[argv[0]]
+        assert lines[-1]["event"] == "end"
 
 
 def test_wrong_arguments_are_explained(site):

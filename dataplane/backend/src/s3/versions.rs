@@ -47,6 +47,21 @@ impl<C: Connector> S3Store<C> {
         headers::object_info(head, len)
     }
 
+    /// `DeleteObject` of one version: it is gone for good.
+    ///
+    /// # Errors
+    ///
+    /// The store's answer.
+    pub async fn delete_version(
+        &self,
+        at: &Location,
+        version_id: &str,
+    ) -> Result<(), BackendError> {
+        let query = [("versionId", version_id)];
+        let mut call = self.call(Method::DELETE, &at.bucket, Some(&at.key), &query);
+        self.fetch(&mut call).await.map(|_| ())
+    }
+
     /// `GetBucketVersioning`.
     ///
     /// # Errors

@@ -74,12 +74,8 @@ impl<C: Connector> Rewrapper<C> {
         let method = match self.method.get() {
             Some(method) => method,
             None => match self.settle(&new).await? {
-                // The question was the answer: this object is done.
-                Ok((method, stored)) => {
+                Ok(method) => {
                     self.method.set(Some(method));
-                    if let Some(etag) = stored {
-                        return Ok(self.done(&new, &etag, method == Method::Put, false));
-                    }
                     method
                 }
                 Err(outcome) => return Ok(outcome),
@@ -88,6 +84,9 @@ impl<C: Connector> Rewrapper<C> {
         let seen = || Conditions::if_match(info.etag.clone());
         match (method, &self.core.store) {
             (Method::Copy, Store::S3(s3)) if info.len > self.options.max_copy => {
+                if !self.options.no_writers && !self.completions_keep(s3, &at.bucket).await? {
+                    return Ok(Outcome::Skipped(Skip::TooLarge));
+                }
                 let etag = self.copy_ranges(s3, &new).await?;
                 Ok(self.done(&new, &etag, false, true))
             }
