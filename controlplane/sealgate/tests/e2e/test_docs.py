@@ -8,7 +8,7 @@ import pytest
 from harness import ROOT
 
 
-@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "docs/traps.md", "docs/clients.md", "docs/s3-operations.md", "docs/kms/vault.md", "docs/rotation.md"])
+@pytest.mark.parametrize("page", ["README.md", "SECURITY.md", "docs/traps.md", "docs/clients.md", "docs/s3-operations.md", "docs/kms/runbooks.md", "docs/kms/vault.md", "docs/rotation.md", "docs/security/secrets.md"])
 def test_named_tests_exist(page):
     here = Path(__file__).parent
     sources = {path.name: path.read_text() for path in here.glob("test_*.py")}
