@@ -12,6 +12,7 @@ mod clone;
 mod copy;
 mod durable;
 mod error;
+mod forward;
 mod layout;
 mod list;
 mod lock;
@@ -39,6 +40,7 @@ use layout::Layout;
 use session::Session;
 use shared::Shared;
 
+pub use forward::OWNER;
 pub use read::FsBody;
 pub use session::Sweep;
 pub use write::FsUpload;

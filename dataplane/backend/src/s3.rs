@@ -2,6 +2,7 @@
 
 mod body;
 mod bucket;
+mod forward;
 mod headers;
 mod inbound;
 mod link;
@@ -11,7 +12,7 @@ mod upload;
 mod versions;
 mod wire;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::{HeaderMap, Method, header};
@@ -83,6 +84,14 @@ pub struct S3Store<C: Connector> {
     wire: Rc<Wire<C>>,
     options: Rc<S3Options>,
     signer: Rc<RefCell<Signer>>,
+    standing: Option<Rc<Standing>>,
+}
+
+/// What goes with every request to the store that one request of a client's needs.
+struct Standing {
+    headers: HeaderMap,
+    /// Whether the store has said that the requester pays.
+    charged: Cell<bool>,
 }
 
 impl<C: Connector> Clone for S3Store<C> {
@@ -91,6 +100,7 @@ impl<C: Connector> Clone for S3Store<C> {
             wire: Rc::clone(&self.wire),
             options: Rc::clone(&self.options),
             signer: Rc::clone(&self.signer),
+            standing: self.standing.clone(),
         }
     }
 }
@@ -102,6 +112,7 @@ impl<C: Connector> S3Store<C> {
             wire: Rc::new(Wire::new(connector, options.timeouts)),
             options: Rc::new(options),
             signer: Rc::new(RefCell::new(signer)),
+            standing: None,
         }
     }
 
@@ -111,6 +122,20 @@ impl<C: Connector> S3Store<C> {
             signer: Rc::new(RefCell::new(signer)),
             ..self.clone()
         }
+    }
+
+    /// The same store; `headers` go with every request to it.
+    pub fn with_headers(&self, headers: HeaderMap) -> Self {
+        let charged = Cell::new(false);
+        Self {
+            standing: Some(Rc::new(Standing { headers, charged })),
+            ..self.clone()
+        }
+    }
+
+    /// Whether a store made by [`S3Store::with_headers`] has said of any of its requests that the requester pays.
+    pub fn charged(&self) -> bool {
+        self.standing.as_ref().is_some_and(|s| s.charged.get())
     }
 
     /// Connections, retries and resumes so far.
@@ -145,6 +170,9 @@ impl<C: Connector> S3Store<C> {
         };
         let mut headers = HeaderMap::with_capacity(8);
         headers::set(&mut headers, header::HOST, &host);
+        if let Some(standing) = &self.standing {
+            object::extend(&mut headers, &standing.headers);
+        }
         Call {
             repeat: if method == Method::POST {
                 Repeat::IfNotDone
@@ -171,10 +199,20 @@ impl<C: Connector> S3Store<C> {
             );
         }
         let inbound = self.wire.call(&self.signer, call).await?;
+        self.note(&inbound.head.headers);
         if inbound.head.status.is_success() {
             Ok(inbound)
         } else {
             Err(self.wire.answer_error(inbound).await)
+        }
+    }
+
+    /// Notes what an answer says of all that the client asked for.
+    fn note(&self, answer: &HeaderMap) {
+        if let Some(standing) = &self.standing
+            && answer.contains_key("x-amz-request-charged")
+        {
+            standing.charged.set(true);
         }
     }
 

@@ -13,8 +13,9 @@ use sealgate_uring::{Block, Connector, Spans};
 use crate::fs::{FsBody, FsStore, FsUpload};
 use crate::s3::{S3Body, S3Store, S3Upload};
 use crate::types::{
-    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, GetRequest, ListPage,
-    ListRequest, Location, ObjectInfo, PartsPage, Stored, UploadsPage, UploadsRequest,
+    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, Forward,
+    Forwarded, GetRequest, ListPage, ListRequest, Location, ObjectInfo, PartsPage, Stored,
+    UploadsPage, UploadsRequest,
 };
 
 /// Result of an operation on a store.
@@ -119,6 +120,27 @@ impl<C: Connector> Store<C> {
             Self::S3(s) => Self::S3(s.signed_by(signer)),
             Self::Fs(f) => Self::Fs(Rc::clone(f)),
         }
+    }
+
+    /// The same store; `headers` go with every request to it. A directory has no use for them.
+    pub fn with_headers(&self, headers: HeaderMap) -> Self {
+        match self {
+            Self::S3(s) => Self::S3(s.with_headers(headers)),
+            Self::Fs(f) => Self::Fs(Rc::clone(f)),
+        }
+    }
+
+    /// Whether the store has said that the requester pays.
+    pub fn charged(&self) -> bool {
+        match self {
+            Self::S3(s) => s.charged(),
+            Self::Fs(_) => false,
+        }
+    }
+
+    /// An operation that concerns no object's bytes.
+    pub async fn forward(&self, request: Forward<'_>) -> Result<Forwarded> {
+        either!(self, s => s.forward(request).await)
     }
 
     /// Smallest part that may stand before the last one, bytes; 0 for a store that does not care.
@@ -229,8 +251,14 @@ impl<C: Connector> Store<C> {
         either!(self, s => s.list(bucket, request).await)
     }
 
-    pub async fn create_upload(&self, at: &Location, headers: &HeaderMap) -> Result<String> {
-        either!(self, s => s.create_upload(at, headers).await)
+    pub async fn create_upload(&self, at: &Location, headers: &HeaderMap) -> Result<CreatedUpload> {
+        match self {
+            Self::S3(s) => s.create_upload(at, headers).await,
+            Self::Fs(f) => Ok(CreatedUpload {
+                id: f.create_upload(at, headers).await?,
+                headers: HeaderMap::new(),
+            }),
+        }
     }
 
     /// Begins an `UploadPart` of exactly `len` bytes.

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method, StatusCode};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
-use sealgate_s3::route::RawKey;
+use sealgate_s3::route::{Operation, RawKey};
 use sealgate_s3::xml::VersionEntry;
 
 /// A bucket and a key in it.
@@ -149,6 +149,8 @@ pub struct PartsPage {
     pub parts: Vec<PartInfo>,
     /// Part number to continue after; `None` on the last page.
     pub next: Option<u16>,
+    /// Headers worth handing on (`x-amz-abort-date`, …).
+    pub headers: HeaderMap,
 }
 
 /// A part named in a `CompleteMultipartUpload`.
@@ -213,6 +215,45 @@ pub struct VersionsPage {
     pub versions: Vec<VersionEntry>,
     /// (key marker, version id marker) of the next page; `None` on the last one.
     pub next: Option<(Bytes, String)>,
+}
+
+/// An operation that concerns no object's bytes, as the client put it.
+#[derive(Clone, Debug)]
+pub struct Forward<'f> {
+    /// What it is: for a store that answers by itself.
+    pub operation: &'f Operation,
+    /// Its method.
+    pub method: Method,
+    /// The bucket.
+    pub bucket: &'f str,
+    /// The object, for one of its sub-resources.
+    pub key: Option<&'f RawKey>,
+    /// All parameters but those of the signature, decoded.
+    pub query: Vec<(&'f str, &'f str)>,
+    /// Headers that concern the store.
+    pub headers: HeaderMap,
+    /// The document, verified.
+    pub body: Vec<u8>,
+}
+
+/// A store's answer to a [`Forward`].
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    /// A success.
+    pub status: StatusCode,
+    /// Headers that concern the client.
+    pub headers: HeaderMap,
+    /// The document.
+    pub body: Vec<u8>,
+}
+
+/// An upload that has begun.
+#[derive(Clone, Debug)]
+pub struct CreatedUpload {
+    /// The store's upload id.
+    pub id: String,
+    /// Headers worth handing on (`x-amz-abort-date`, …).
+    pub headers: HeaderMap,
 }
 
 /// Why a store did not do what it was asked.

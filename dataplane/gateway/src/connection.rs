@@ -20,6 +20,7 @@ use crate::ops;
 use crate::reply::{Reply, ReplyBody, set};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
+use crate::standing::Standing;
 
 /// How long a refused request's body is read on, so that the client sees the answer and not a reset.
 const LINGER: Duration = Duration::from_secs(5);
@@ -253,11 +254,19 @@ async fn handle<C: Connector, T: Transport>(
     if let Operation::NotImplemented(_) = routed.operation {
         return Err(routed.operation.not_implemented().into());
     }
+    let standing = Standing::of(headers, &routed.operation)?;
+    if standing.bypass {
+        let (bucket, key) = (&context.bucket, &context.key);
+        if !credential.may_bypass_governance(bucket, key) {
+            return Err(S3Error::new(ErrorCode::AccessDenied).into());
+        }
+    }
+    let store = standing.put_on(core.store_for(Some(credential)))?;
     let body = context.body.insert(Body::new(head, headers, &verified)?);
     let request = Request {
         core,
         snapshot,
-        store: core.store_for(Some(credential)),
+        store,
         headers,
         routed: &routed,
         credential: Some(credential),
@@ -265,7 +274,11 @@ async fn handle<C: Connector, T: Transport>(
         id,
         keep_alive: head.keep_alive && !core.drain.is_draining() && body.unread() == Some(0),
     };
-    ops::dispatch(&request, client, body).await
+    let reply = ops::dispatch(&request, &head.method, client, body).await;
+    match reply {
+        Ok(reply) if request.store.charged() => Ok(reply.with_charge()),
+        reply => reply,
+    }
 }
 
 /// Whether the credential allows the operation on what the request names; what else an operation touches (a copy's
@@ -276,7 +289,10 @@ fn authorise(credential: &crate::snapshot::Credential, routed: &Routed) -> Resul
         (Some(key), _) => key.as_ref(),
         (
             None,
-            Operation::ListObjects | Operation::ListObjectsV2 | Operation::ListMultipartUploads,
+            Operation::ListObjects
+            | Operation::ListObjectsV2
+            | Operation::ListObjectVersions
+            | Operation::ListMultipartUploads,
         ) => routed.query.get("prefix").unwrap_or("").as_bytes(),
         // Each key is checked once the body is known.
         (None, Operation::DeleteObjects) => return Ok(()),
@@ -285,7 +301,13 @@ fn authorise(credential: &crate::snapshot::Credential, routed: &Routed) -> Resul
     let allowed = match routed.operation {
         // The list holds names only; a bucket's own operations are checked when it is used.
         Operation::ListBuckets => credential.may_list_buckets(),
-        Operation::HeadBucket | Operation::GetBucketLocation => {
+        // What a client of any prefix has to know of the bucket.
+        Operation::HeadBucket
+        | Operation::GetBucketLocation
+        | Operation::GetBucketVersioning
+        | Operation::GetObjectLockConfiguration
+        | Operation::GetBucketRequestPayment
+        | Operation::GetBucketAccelerateConfiguration => {
             credential.allows_any(&routed.operation, bucket)
         }
         _ => credential.allows(&routed.operation, bucket, key),

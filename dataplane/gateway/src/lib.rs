@@ -24,6 +24,8 @@ mod seal;
 mod slow;
 pub mod snapshot;
 mod source;
+mod standing;
+pub mod treatment;
 mod uploads;
 
 pub use crate::core::{Core, CoreParts, Random};

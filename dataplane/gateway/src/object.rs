@@ -32,7 +32,7 @@ pub(crate) const METADATA: HeaderName = HeaderName::from_static("x-amz-meta-seal
 const RESERVED: &str = "x-amz-meta-sealgate";
 
 /// Headers of a write that the store keeps as they are.
-const KEPT_ON_WRITE: [&str; 8] = [
+const KEPT_ON_WRITE: [&str; 7] = [
     "content-type",
     "cache-control",
     "content-disposition",
@@ -40,10 +40,9 @@ const KEPT_ON_WRITE: [&str; 8] = [
     "expires",
     "x-amz-storage-class",
     "x-amz-website-redirect-location",
-    "x-amz-request-payer",
 ];
 /// Headers of a write that only an S3 store can honour.
-const STORE_ONLY: [&str; 13] = [
+const STORE_ONLY: [&str; 10] = [
     "x-amz-acl",
     "x-amz-grant-read",
     "x-amz-grant-write",
@@ -54,12 +53,9 @@ const STORE_ONLY: [&str; 13] = [
     "x-amz-object-lock-mode",
     "x-amz-object-lock-retain-until-date",
     "x-amz-object-lock-legal-hold",
-    "x-amz-expected-bucket-owner",
-    "x-amz-source-expected-bucket-owner",
-    "x-amz-bypass-governance-retention",
 ];
 /// Headers that the gateway itself has dealt with by the time a write is sent on.
-const CONSUMED: [&str; 25] = [
+const CONSUMED: [&str; 28] = [
     "x-amz-date",
     "x-amz-content-sha256",
     "x-amz-security-token",
@@ -85,6 +81,10 @@ const CONSUMED: [&str; 25] = [
     "x-amz-metadata-directive",
     "x-amz-tagging-directive",
     "x-amz-id-2",
+    // These go with every request to the store (`standing`), or with the copy (`copy_object`).
+    "x-amz-expected-bucket-owner",
+    "x-amz-request-payer",
+    "x-amz-source-expected-bucket-owner",
 ];
 /// Headers that ask the store to encrypt too: this gateway encrypts, under a key of its own, whatever they say.
 const ENCRYPTION: [&str; 4] = [
@@ -112,7 +112,9 @@ fn kept_on_read(name: &str) -> bool {
             | "x-amz-tagging-count"
             | "x-amz-object-lock-mode"
             | "x-amz-object-lock-retain-until-date"
-            | "x-amz-object-lock-legal-hold-status"
+            | "x-amz-object-lock-legal-hold"
+            | "x-amz-archive-status"
+            | "x-amz-request-charged"
             | "x-amz-website-redirect-location"
     )
 }
@@ -358,13 +360,6 @@ pub(crate) fn system_headers(client: &HeaderMap) -> Result<HeaderMap, Failure> {
             if let Some(rest) = strip_aws_chunked(value) {
                 headers.append(name.clone(), rest);
             }
-        } else if text.starts_with("x-amz-server-side-encryption-customer-")
-            || text.starts_with("x-amz-copy-source-server-side-encryption-customer-")
-        {
-            return Err(Failure::new(
-                ErrorCode::NotImplemented,
-                "Encryption with a key of the client's own (SSE-C) is not supported: the gateway encrypts.",
-            ));
         } else if text.starts_with("x-amz-")
             && !text.starts_with(META)
             && !CONSUMED.contains(&text)
@@ -390,7 +385,6 @@ pub(crate) fn check_directory_headers(headers: &HeaderMap) -> Result<(), Failure
             None => {}
             // What every object of a directory is anyway.
             Some(value) if name == "x-amz-acl" && value == "private" => {}
-            Some(_) if name == "x-amz-expected-bucket-owner" => {}
             Some(_) => {
                 return Err(Failure::new(
                     ErrorCode::NotImplemented,

@@ -7,6 +7,7 @@ pub(crate) mod copy_object;
 mod create_upload;
 mod delete_object;
 mod delete_objects;
+mod forward;
 mod get_object;
 mod head_object;
 mod list_objects;
@@ -17,7 +18,9 @@ mod upload_part;
 mod upload_part_copy;
 
 pub(crate) use get_object::{Opening, override_headers};
+use http::Method;
 pub(crate) use list_objects::MAX_PAGE;
+use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::Operation;
 use sealgate_uring::{Connector, Transport};
 
@@ -27,10 +30,12 @@ use crate::failure::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::slow;
+use crate::treatment::{Treatment, treatment_of};
 
 /// Runs the operation that a request asks for.
 pub(crate) async fn dispatch<C: Connector, T: Transport>(
     rq: &Request<'_, C>,
+    method: &Method,
     client: &mut Client<T>,
     body: &mut Body,
 ) -> Result<Reply, Failure> {
@@ -43,6 +48,9 @@ pub(crate) async fn dispatch<C: Connector, T: Transport>(
         O::CompleteMultipartUpload => {
             let list = complete::read(client, body).await?;
             slow::run(rq, client, complete::run(rq, &list)).await
+        }
+        other if treatment_of(other).0 == Treatment::Passed => {
+            forward::run(rq, method, client, body).await
         }
         _ => {
             // No other operation has a body; one that comes all the same is verified and dropped.
@@ -75,6 +83,19 @@ async fn bodiless<C: Connector, T: Transport>(
         O::DeleteBucket => buckets::delete(rq).await,
         O::HeadBucket => buckets::head(rq).await,
         O::GetBucketLocation => buckets::location(rq).await,
-        other => Err(other.not_implemented().into()),
+        other => Err(refused(other)),
+    }
+}
+
+/// The `501` for an operation that is not offered, with the reason.
+fn refused(operation: &Operation) -> Failure {
+    match treatment_of(operation) {
+        (Treatment::Refused, reason) => S3Error::with_message(
+            ErrorCode::NotImplemented,
+            format!("{operation} is not supported: {reason}."),
+        )
+        .detail("Header", operation.as_str())
+        .into(),
+        _ => operation.not_implemented().into(),
     }
 }

@@ -126,6 +126,7 @@ pub(crate) async fn head<C: Connector>(
         }
         None => (StatusCode::OK, 0..info.len),
     };
+    crate::ops::override_headers(rq, &mut headers)?;
     Ok(Reply {
         status,
         headers,

@@ -57,6 +57,14 @@ impl Reply {
         self
     }
 
+    /// Says that the requester pays for what the store did.
+    pub(crate) fn with_charge(mut self) -> Self {
+        let name = HeaderName::from_static("x-amz-request-charged");
+        let value = HeaderValue::from_static("requester");
+        self.headers.entry(name).or_insert(value);
+        self
+    }
+
     pub(crate) fn with_all(mut self, headers: &HeaderMap) -> Self {
         for (name, value) in headers {
             self.headers.append(name.clone(), value.clone());

@@ -12,6 +12,7 @@ use sealgate_uring::Connector;
 use crate::core::Core;
 use crate::failure::Failure;
 use crate::snapshot::{BucketRule, Credential, Snapshot};
+use crate::standing::source_store;
 
 /// Objects under this prefix of a bucket are the gateway's own: small last parts of unfinished uploads. No client
 /// sees them, and no client can name them.
@@ -53,6 +54,14 @@ impl<C: Connector> Request<'_, C> {
         Ok(Location {
             bucket: self.bucket()?.to_owned(),
             key,
+        })
+    }
+
+    /// The same request as it concerns the source of its copy, which may have an owner of its own.
+    pub(crate) fn of_source(&self) -> Result<Request<'_, C>, Failure> {
+        Ok(Request {
+            store: source_store(&self.store, self.headers)?,
+            ..*self
         })
     }
 

@@ -7,6 +7,8 @@ use sealgate_envelope::Binding;
 use sealgate_s3::route::Operation;
 use sealgate_s3::sigv4::SecretKey;
 
+use crate::treatment::class_of;
+
 /// Everything a request needs to know of the configuration.
 pub struct Snapshot {
     /// Domains under which virtual-host style names a bucket.
@@ -49,6 +51,9 @@ pub struct Grant {
     pub actions: Vec<Action>,
 }
 
+/// Name of the action that lifts retentions in governance mode: no operation, as in S3's own policies.
+pub const BYPASS_GOVERNANCE: &str = "BypassGovernanceRetention";
+
 /// A class of operations, or one operation by its S3 name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
@@ -62,7 +67,7 @@ pub enum Action {
     List,
     /// Deletions of objects.
     Delete,
-    /// Buckets themselves.
+    /// Buckets themselves and their configuration; retentions in governance mode.
     Admin,
     /// One operation.
     Operation(String),
@@ -160,6 +165,20 @@ impl Credential {
         })
     }
 
+    /// Whether a retention in governance mode may be lifted from `key` of `bucket`.
+    #[must_use]
+    pub fn may_bypass_governance(&self, bucket: &str, key: &[u8]) -> bool {
+        self.allow.iter().any(|grant| {
+            matches_glob(&grant.bucket, bucket)
+                && key.starts_with(&grant.prefix)
+                && grant.actions.iter().any(|action| match action {
+                    Action::All | Action::Admin => true,
+                    Action::Operation(name) => name == BYPASS_GOVERNANCE,
+                    _ => false,
+                })
+        })
+    }
+
     /// Whether the names of buckets may be listed: where anything may be.
     #[must_use]
     pub fn may_list_buckets(&self) -> bool {
@@ -180,31 +199,6 @@ impl Action {
             class => class_of(operation).as_ref() == Some(class),
         }
     }
-}
-
-/// The class that holds an operation; `None` for one that only `All` or its own name allows.
-fn class_of(operation: &Operation) -> Option<Action> {
-    use Operation as O;
-    Some(match operation {
-        O::GetObject | O::HeadObject => Action::Read,
-        O::PutObject
-        | O::CopyObject
-        | O::CreateMultipartUpload
-        | O::UploadPart
-        | O::UploadPartCopy
-        | O::CompleteMultipartUpload
-        | O::AbortMultipartUpload => Action::Write,
-        O::ListBuckets
-        | O::HeadBucket
-        | O::GetBucketLocation
-        | O::ListObjects
-        | O::ListObjectsV2
-        | O::ListMultipartUploads
-        | O::ListParts => Action::List,
-        O::DeleteObject | O::DeleteObjects => Action::Delete,
-        O::CreateBucket | O::DeleteBucket => Action::Admin,
-        _ => return None,
-    })
 }
 
 /// `*` in `pattern` matches any run of characters, the empty one included.

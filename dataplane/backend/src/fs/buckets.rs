@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use http::{HeaderMap, HeaderValue};
 use sealgate_s3::bucket::Bucket;
-use sealgate_s3::error::ErrorCode;
+use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::xml::CreateBucketConfiguration;
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +72,13 @@ impl FsStore {
     /// `CreateBucket`: by the rules for new names; the body may name a location, which [`Self::bucket_location`] gives back.
     ///
     /// # Errors
-    /// `InvalidBucketName`, `BucketAlreadyOwnedByYou`, `MalformedXML`, `InvalidLocationConstraint`;
+    /// `InvalidBucketName`, `BucketAlreadyOwnedByYou`, `MalformedXML`, `InvalidLocationConstraint`; `NotImplemented` for
+    /// what a directory cannot be;
     /// [`BackendError::Io`](crate::types::BackendError::Io).
-    pub async fn create_bucket(&self, name: &str, _headers: &HeaderMap, body: &[u8]) -> Result<()> {
+    pub async fn create_bucket(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<()> {
         let bucket = Bucket::new(name)?;
         bucket.check_new()?;
+        check_headers(headers)?;
         let location = CreateBucketConfiguration::parse(body)?
             .location_constraint
             .unwrap_or_default();
@@ -172,6 +174,26 @@ impl FsStore {
         };
         self.shared.run(read).await
     }
+}
+
+/// Refuses what would have to be remembered; what is true of every bucket here may be said.
+fn check_headers(headers: &HeaderMap) -> Result<()> {
+    for (name, value) in headers {
+        let so_anyway = match name.as_str() {
+            "x-amz-acl" => value == "private",
+            "x-amz-bucket-object-lock-enabled" => value.as_bytes().eq_ignore_ascii_case(b"false"),
+            // All that is in a bucket has one owner.
+            "x-amz-object-ownership" => true,
+            _ => false,
+        };
+        if !so_anyway {
+            let message = format!(
+                "The header {name} needs an S3 store; this gateway keeps its objects in a directory."
+            );
+            return Err(S3Error::with_message(ErrorCode::NotImplemented, message).into());
+        }
+    }
+    Ok(())
 }
 
 fn buckets(shared: &Shared) -> io::Result<Vec<BucketInfo>> {

@@ -171,7 +171,7 @@ impl FsStore {
             numbers.truncate(max);
             let mut page = PartsPage {
                 parts: Vec::with_capacity(numbers.len()),
-                next: None,
+                ..PartsPage::default()
             };
             page.next = numbers.last().copied().filter(|_| more);
             for number in numbers {

@@ -74,15 +74,33 @@ fn drop_chunked(headers: &mut HeaderMap) {
 /// The headers of an answer that concern the client: versions, expirations; never framing or checksums, which
 /// speak of the ciphertext (S3-TRAPS 5).
 pub(crate) fn answer_headers(headers: &HeaderMap) -> HeaderMap {
-    const KEPT: [&str; 6] = [
+    const KEPT: [&str; 7] = [
         "x-amz-version-id",
         "x-amz-delete-marker",
         "x-amz-expiration",
         "x-amz-copy-source-version-id",
         "x-amz-request-charged",
         "x-amz-abort-date",
+        "x-amz-abort-rule-id",
     ];
     KEPT.iter()
         .filter_map(|&name| Some((HeaderName::from_static(name), headers.get(name)?.clone())))
         .collect()
+}
+
+/// The headers of a forwarded answer that concern the client: what the document is and all of S3's own, but for ids of
+/// the store's requests and for checksums of a document that the client's connection frames anew.
+pub(crate) fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(4);
+    for (name, value) in headers {
+        let concerns = match name.as_str() {
+            "content-type" | "etag" | "last-modified" | "location" => true,
+            "x-amz-request-id" | "x-amz-id-2" => false,
+            other => other.starts_with("x-amz-") && !other.starts_with("x-amz-checksum-"),
+        };
+        if concerns {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
 }

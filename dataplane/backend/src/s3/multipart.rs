@@ -14,10 +14,12 @@ use super::object::extend;
 use super::upload::SingleUpload;
 use super::wire::Call;
 use super::{S3Store, S3Upload, headers};
-use crate::types::{BackendError, CompletedPart, Location, PartInfo, PartsPage, Stored};
+use crate::types::{
+    BackendError, CompletedPart, CreatedUpload, Location, PartInfo, PartsPage, Stored,
+};
 
 impl<C: Connector> S3Store<C> {
-    /// `CreateMultipartUpload`: the store's upload id.
+    /// `CreateMultipartUpload`.
     ///
     /// # Errors
     ///
@@ -26,11 +28,14 @@ impl<C: Connector> S3Store<C> {
         &self,
         at: &Location,
         headers: &HeaderMap,
-    ) -> Result<String, BackendError> {
+    ) -> Result<CreatedUpload, BackendError> {
         let mut call = self.call(Method::POST, &at.bucket, Some(&at.key), &[("uploads", "")]);
         extend(&mut call.headers, headers);
-        let (_, body) = self.fetch(&mut call).await?;
-        Ok(InitiateMultipartUploadResult::parse(&body)?.upload_id)
+        let (head, body) = self.fetch(&mut call).await?;
+        Ok(CreatedUpload {
+            id: InitiateMultipartUploadResult::parse(&body)?.upload_id,
+            headers: headers::answer_headers(&head),
+        })
     }
 
     /// `UploadPart` of exactly `len` bytes.
@@ -87,7 +92,7 @@ impl<C: Connector> S3Store<C> {
             ("part-number-marker", after.as_str()),
         ];
         let mut call = self.call(Method::GET, &at.bucket, Some(&at.key), &query);
-        let (_, body) = self.fetch(&mut call).await?;
+        let (head, body) = self.fetch(&mut call).await?;
         let list = ListPartsResult::parse(&body)?;
         let parts: Vec<PartInfo> = list
             .parts
@@ -103,6 +108,7 @@ impl<C: Connector> S3Store<C> {
         Ok(PartsPage {
             parts,
             next: last.filter(|_| list.is_truncated),
+            headers: headers::answer_headers(&head),
         })
     }
 

@@ -1,8 +1,8 @@
 //! CopyObject. Between sealed objects no data moves: the data key is wrapped anew and the store copies.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sealgate_backend::Store;
-use sealgate_backend::types::{CopyRequest, GetRequest, Location, ObjectInfo};
+use sealgate_backend::types::{BackendError, CopyRequest, GetRequest, Location, ObjectInfo};
 use sealgate_envelope::WrappedKek;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::copy_source::CopySource;
@@ -83,7 +83,8 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         check_directory_headers(rq.headers)?;
     }
     let replace = directive(rq.headers, "x-amz-metadata-directive")?;
-    let found = find_source(rq).await?;
+    let of_source = rq.of_source()?;
+    let found = find_source(&of_source).await?;
     if !replace && found.at.bucket == to.bucket && found.at.key == to.key {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
@@ -93,11 +94,22 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     }
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let mut headers = new_headers(rq, &found.info, replace)?;
-    if directive(rq.headers, "x-amz-tagging-directive")? {
-        headers.insert(
-            "x-amz-tagging-directive",
-            HeaderValue::from_static("REPLACE"),
+    let replace_tags = directive(rq.headers, "x-amz-tagging-directive")?;
+    let by_store = found.rule.encrypt == rule.encrypt;
+    if by_store {
+        if replace_tags {
+            let replace = HeaderValue::from_static("REPLACE");
+            headers.insert("x-amz-tagging-directive", replace);
+        }
+        // Other stores' requests are about one bucket: this one names two.
+        let owner = "x-amz-source-expected-bucket-owner";
+        headers.extend(
+            rq.headers
+                .get(owner)
+                .map(|v| (HeaderName::from_static(owner), v.clone())),
         );
+    } else if !replace_tags {
+        copy_tags(&of_source.store, &found.at, &mut headers).await?;
     }
     match (found.rule.encrypt, rule.encrypt) {
         (true, true) => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
@@ -122,8 +134,46 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             };
             Ok(Reply::xml(result.to_object_xml()).with_all(&copied.headers))
         }
-        _ => transcode(rq, found, &to, rule, replace, headers, conditions).await,
+        _ => {
+            transcode(
+                (rq, &of_source),
+                found,
+                &to,
+                rule,
+                replace,
+                headers,
+                conditions,
+            )
+            .await
+        }
     }
+}
+
+/// Gives a copy that the store does not make the tags of its source.
+async fn copy_tags<C: Connector>(
+    store: &Store<C>,
+    source: &Location,
+    headers: &mut HeaderMap,
+) -> Result<(), Failure> {
+    let Store::S3(store) = store else {
+        return Ok(());
+    };
+    let tags = match store.tagging(source).await {
+        Ok(tags) => tags.to_header(),
+        // A store without tags, or an object without any.
+        Err(BackendError::Answer(e))
+            if matches!(e.code.status().as_u16(), 404 | 405 | 501)
+                && e.code != ErrorCode::NoSuchKey =>
+        {
+            None
+        }
+        Err(e) => return Err(e.into()),
+    };
+    headers.remove("x-amz-tagging");
+    if let Some(value) = tags.and_then(|tags| tags.parse().ok()) {
+        headers.insert("x-amz-tagging", value);
+    }
+    Ok(())
 }
 
 /// `REPLACE` rather than `COPY`.
@@ -234,7 +284,7 @@ async fn rewrap<C: Connector>(
 
 /// Copies between a sealed and an unsealed place: the bytes go through the gateway.
 async fn transcode<C: Connector>(
-    rq: &Request<'_, C>,
+    (rq, of_source): (&Request<'_, C>, &Request<'_, C>),
     found: Found<'_>,
     to: &Location,
     rule: &BucketRule,
@@ -258,7 +308,7 @@ async fn transcode<C: Connector>(
     };
     let stored = if let Some(sealed) = &sealed {
         put_plain(&metadata, &mut headers);
-        let mut source = open_source(rq, &found.at, sealed, Range::Everything).await?;
+        let mut source = open_source(of_source, &found.at, sealed, Range::Everything).await?;
         let upload = rq.store.put(to, &headers, &conditions, len).await?;
         pass::copy_into(rq, &mut source, upload, len).await?
     } else {
@@ -266,7 +316,7 @@ async fn transcode<C: Connector>(
             range: None,
             conditions: Conditions::if_match(source_info.etag.clone()),
         };
-        let (_, _, body) = rq.store.get(&found.at, &request).await?;
+        let (_, _, body) = of_source.store.get(&found.at, &request).await?;
         let mut source = crate::source::FromStore { body };
         let new = NewObject {
             rule,
@@ -308,7 +358,7 @@ fn plain_metadata(info: &ObjectInfo) -> Vec<(String, Vec<u8>)> {
 fn put_plain(metadata: &[(String, Vec<u8>)], headers: &mut HeaderMap) {
     for (name, value) in metadata {
         if let (Ok(name), Ok(value)) = (
-            http::HeaderName::try_from(format!("x-amz-meta-{name}")),
+            HeaderName::try_from(format!("x-amz-meta-{name}")),
             HeaderValue::from_bytes(value),
         ) {
             headers.insert(name, value);

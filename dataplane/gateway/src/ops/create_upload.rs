@@ -25,19 +25,19 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         check_directory_headers(rq.headers)?;
     }
     let core = rq.core;
-    let upload_id = if rule.encrypt {
+    let (upload_id, kept) = if rule.encrypt {
         let (dek, object_id) = new_object(core);
         let epoch = core.keyring.for_writing(&rule.key, CHARGED).await?;
         let envelope = seal_envelope(rq, rule, &epoch, &at, (&dek, object_id), Layout::Multipart)?;
         let metadata = client_metadata(rq.headers)?;
         let system = system_headers(rq.headers)?;
         let headers = sealed_headers(core, rule, system, &metadata, &dek, &envelope)?;
-        let backend_id = rq.store.create_upload(&at, &headers).await?;
-        match UploadId::seal(&dek, &backend_id, &envelope) {
-            Ok(id) => id,
+        let created = rq.store.create_upload(&at, &headers).await?;
+        match UploadId::seal(&dek, &created.id, &envelope) {
+            Ok(id) => (id, created.headers),
             Err(e) => {
                 // Nobody will ever name this upload: it must not stay.
-                let _ = rq.store.abort_upload(&at, &backend_id).await;
+                let _ = rq.store.abort_upload(&at, &created.id).await;
                 return Err(Failure::new(
                     ErrorCode::InternalError,
                     format!("The upload id cannot be given out: {e}."),
@@ -45,14 +45,16 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             }
         }
     } else {
-        rq.store.create_upload(&at, &pass::headers(rq)?).await?
+        let headers = pass::headers(rq)?;
+        let created = rq.store.create_upload(&at, &headers).await?;
+        (created.id, created.headers)
     };
     let result = InitiateMultipartUploadResult {
         bucket: at.bucket.clone(),
         key: at.key.as_bytes().clone(),
         upload_id,
     };
-    let mut reply = Reply::xml(result.to_xml());
+    let mut reply = Reply::xml(result.to_xml()).with_all(&kept);
     if rule.encrypt {
         set_encryption(&mut reply.headers, &rule.key);
     }

@@ -29,6 +29,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         .store
         .list_parts(&at, &backend_id, after, asked.max(1))
         .await?;
+    let kept = page.headers;
     let mut more = page.next.is_some();
     let mut parts = latest(page.parts);
     if rule.encrypt {
@@ -70,7 +71,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             .map(|part| entry(part, rule.encrypt))
             .collect(),
     };
-    Ok(Reply::xml(result.to_xml()))
+    Ok(Reply::xml(result.to_xml()).with_all(&kept))
 }
 
 /// Each number once, its latest attempt: some stores list them all (SeaweedFS).

@@ -53,7 +53,8 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let at = rq.location()?;
     let rule = rq.rule_for(&at)?;
     let number = uploads::part_number(rq)?;
-    let found = find_source(rq).await?;
+    let of_source = rq.of_source()?;
+    let found = find_source(&of_source).await?;
     let sealed = if found.rule.encrypt {
         Some(unseal(rq, &found.at, found.info.clone()).await?)
     } else {
@@ -76,7 +77,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let etag = match &sealed {
         Some(sealed) => {
             let mut source =
-                open_source(rq, &found.at, sealed, Range::Bytes(range.clone())).await?;
+                open_source(&of_source, &found.at, sealed, Range::Bytes(range.clone())).await?;
             store(
                 rq,
                 &at,
@@ -92,7 +93,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 range: (!range.is_empty()).then_some((range.start, Some(range.end))),
                 conditions: Conditions::if_match(found.info.etag.clone()),
             };
-            let (_, _, body) = rq.store.get(&found.at, &request).await?;
+            let (_, _, body) = of_source.store.get(&found.at, &request).await?;
             let mut source = FromStore { body };
             store(
                 rq,

@@ -132,7 +132,7 @@ impl<C: Connector> Rewrapper<C> {
         let mut headers = new.headers.clone();
         // Unlike a copy, an upload takes no tags from anywhere.
         self.put_tags(new.at, &mut headers).await?;
-        let upload = s3.create_upload(new.at, &headers).await?;
+        let upload = s3.create_upload(new.at, &headers).await?.id;
         let done = self.fill(s3, new, &upload).await;
         if done.is_err()
             && let Err(e) = s3.abort_upload(new.at, &upload).await

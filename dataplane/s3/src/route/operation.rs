@@ -157,6 +157,16 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// Method, whether it is an object's, and query parameter of an operation on a sub-resource.
+    pub fn sub_resource(&self) -> Option<(&'static str, bool, &'static str)> {
+        SUB_RESOURCES
+            .iter()
+            .find(|(.., operation)| operation == self)
+            .map(|(level, name, verb, _)| (verb.name(), *level == Level::Object, *name))
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -90,6 +90,18 @@ impl Query {
         self.pairs.iter().map(|(n, v)| (n.as_str(), v.as_str()))
     }
 
+    /// All parameters but those of the signature, and those that [`Self::hoisted_headers`] makes headers of: what another
+    /// signer may sign.
+    pub fn unsigned(&self) -> impl Iterator<Item = (&str, &str)> {
+        const OF_V2: [&str; 3] = ["AWSAccessKeyId", "Expires", "Signature"];
+        self.iter().filter(|(name, _)| {
+            let amz = name
+                .get(..6)
+                .is_some_and(|p| p.eq_ignore_ascii_case("x-amz-"));
+            !amz && !OF_V2.contains(name)
+        })
+    }
+
     /// Adds the headers that a presigned URL carries as parameters (`x-amz-acl`, `x-amz-meta-*`, `x-amz-checksum-*`, …):
     /// S3 takes them like the headers of that name. A header that the request also has wins.
     pub fn hoisted_headers(&self, headers: &mut HeaderMap) {

@@ -149,7 +149,8 @@ impl<C: Connector> PartsUpload<C> {
         let id = match &self.upload {
             Some(upload) => upload.id.clone(),
             None => {
-                let id = self.store.create_upload(&self.at, &self.headers).await?;
+                let created = self.store.create_upload(&self.at, &self.headers).await?;
+                let id = created.id;
                 let completed = abort_unless_told(self.store.clone(), self.at.clone(), id.clone());
                 self.upload = Some(Started {
                     id: id.clone(),
