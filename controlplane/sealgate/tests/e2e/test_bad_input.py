@@ -316,7 +316,8 @@ def test_delete_of_a_bucket_sub_resource_is_no_delete_bucket(wire, s3, place):
     name = place.bucket("e2e-subresource")
     for query in ("lifecycle", "policy", "cors", "tagging", "foo"):
         answer = wire.request("DELETE", f"/{name}?{query}")
-        assert answer.code == "NotImplemented" or answer.status == 204, f"{query}: {answer}"
+        # Stores differ in what they say when there is nothing to delete.
+        assert answer.status in (204, 404, 501) and answer.code != "NoSuchBucket", f"{query}: {answer}"
         assert s3.head_bucket(Bucket=name)
     s3.delete_bucket(Bucket=name)
 

@@ -164,7 +164,7 @@ async fn try_completion<C: Connector>(
     s3: &S3Store<C>,
     probe: &mut Probe,
 ) -> Result<Kept, BackendError> {
-    let upload = s3.create_upload(&probe.at, &HeaderMap::new()).await?;
+    let upload = s3.create_upload(&probe.at, &HeaderMap::new()).await?.id;
     let seen = Conditions::if_match(probe.etag.clone());
     let range = 0..PROBE.len() as u64;
     let completed = match s3
