@@ -1,7 +1,10 @@
 """The tools of the matrix, in the order of its tables."""
 
 from ..cases import Tool
+from .archives import Duplicity, RcloneMount, Restic, S3fs
 from .awscli import Awscli1, Awscli2
 from .boto import Boto3
+from .copiers import Mc, Rclone, S3cmd, S5cmd
+from .minio_py import MinioPy
 
-TOOLS: list[type[Tool]] = [Boto3, Awscli1, Awscli2]
+TOOLS: list[type[Tool]] = [Boto3, Awscli1, Awscli2, S5cmd, Rclone, S3cmd, MinioPy, Mc, Restic, Duplicity, S3fs, RcloneMount]

@@ -89,7 +89,7 @@ class Boto3(Tool):
         t.s3.upload_part(PartNumber=1, Body=MULTI[0], **which)
         t.s3.abort_multipart_upload(**which)
         left = t.s3.list_multipart_uploads(Bucket=t.bucket).get("Uploads", [])
-        check(upload not in [u["UploadId"] for u in left], "the aborted upload is still listed")
+        check("abort" not in [u["Key"] for u in left], "the aborted upload is still listed")
         refused(t.s3.get_object, "NoSuchKey", Bucket=t.bucket, Key="abort")
 
     def get(self, t: Target) -> None:

@@ -17,7 +17,10 @@ async fn main() {
         .endpoint_url(&target.endpoint)
         .force_path_style(true)
         .build();
-    let s3 = cases::S3 { client: Client::from_conf(config), bucket: target.bucket.clone() };
+    let s3 = cases::S3 {
+        client: Client::from_conf(config),
+        bucket: target.bucket.clone(),
+    };
     for case in &target.cases {
         report(case, s3.run(case).await);
     }

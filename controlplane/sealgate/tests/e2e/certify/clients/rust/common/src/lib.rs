@@ -68,7 +68,10 @@ pub fn check(holds: bool, what: &str) -> Outcome {
 }
 
 pub fn same_bytes(got: &[u8], expected: &[u8]) -> Outcome {
-    check(got == expected, &format!("{} bytes that differ from the {} expected", got.len(), expected.len()))
+    check(
+        got == expected,
+        &format!("{} bytes that differ from the {} expected", got.len(), expected.len()),
+    )
 }
 
 /// Equality, with both sides in the error.
@@ -104,5 +107,12 @@ pub fn http_put(url: &str, body: &[u8]) -> Outcome {
 }
 
 /// Keys that proxies have been seen to break.
-pub const ODD_KEYS: [&str; 7] =
-    ["odd/a b", "odd/a+b", "odd/a%20b", "odd/ü/ключ", "odd/&<>'\"", "odd/sub/one", "odd/=?#"];
+pub const ODD_KEYS: [&str; 7] = [
+    "odd/a b",
+    "odd/a+b",
+    "odd/a%20b",
+    "odd/ü/ключ",
+    "odd/&<>'\"",
+    "odd/sub/one",
+    "odd/=?#",
+];

@@ -22,9 +22,14 @@ async fn main() {
     let target = Target::from_env();
     // Credentials come from the default chain: the runner sets AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
     let uri = Uri::new_from_str(&Allocator::default(), &target.endpoint).expect("a valid endpoint");
-    let endpoint = EndpointConfig::new("us-east-1").endpoint(uri).addressing_style(AddressingStyle::Path);
+    let endpoint = EndpointConfig::new("us-east-1")
+        .endpoint(uri)
+        .addressing_style(AddressingStyle::Path);
     let config = S3ClientConfig::new().endpoint_config(endpoint).part_size(PART);
-    let s3 = S3 { client: S3CrtClient::new(config).expect("a client"), bucket: target.bucket.clone() };
+    let s3 = S3 {
+        client: S3CrtClient::new(config).expect("a client"),
+        bucket: target.bucket.clone(),
+    };
     for case in &target.cases {
         report(case, s3.run(case).await);
     }
@@ -50,7 +55,9 @@ impl S3 {
     }
 
     async fn put(&self, key: &str, data: Vec<u8>) -> Result<ETag, String> {
-        let put = self.client.put_object_single(&self.bucket, key, &PutObjectSingleParams::new(), data);
+        let put = self
+            .client
+            .put_object_single(&self.bucket, key, &PutObjectSingleParams::new(), data);
         Ok(put.await.map_err(told)?.etag)
     }
 
@@ -96,18 +103,33 @@ impl S3 {
         let data = blob(40_000, 5);
         self.put("ranges", data.clone()).await?;
         for range in [0..10_u64, 16380..16391, 39990..40000] {
-            let got = self.read("ranges", &GetObjectParams::new().range(Some(range.clone()))).await?;
+            let got = self
+                .read("ranges", &GetObjectParams::new().range(Some(range.clone())))
+                .await?;
             same_bytes(&got, &data[range.start as usize..range.end as usize])?;
         }
-        refused(self.read("ranges", &GetObjectParams::new().range(Some(40_000..40_010))).await, "InvalidRange")
+        refused(
+            self.read("ranges", &GetObjectParams::new().range(Some(40_000..40_010)))
+                .await,
+            "InvalidRange",
+        )
     }
 
     async fn head(&self) -> Outcome {
         let etag = self.put("head", blob(70_000, 6)).await?;
-        let head = self.client.head_object(&self.bucket, "head", &HeadObjectParams::new()).await.map_err(told)?;
+        let head = self
+            .client
+            .head_object(&self.bucket, "head", &HeadObjectParams::new())
+            .await
+            .map_err(told)?;
         equal(head.size, 70_000)?;
         equal(head.etag, etag)?;
-        refused(self.client.head_object(&self.bucket, "head-nothing", &HeadObjectParams::new()).await, "NotFound")
+        refused(
+            self.client
+                .head_object(&self.bucket, "head-nothing", &HeadObjectParams::new())
+                .await,
+            "NotFound",
+        )
     }
 
     async fn list(&self) -> Outcome {
@@ -118,7 +140,11 @@ impl S3 {
         }
         let (mut found, mut token) = (Vec::new(), None);
         loop {
-            let page = self.client.list_objects(&self.bucket, token.as_deref(), "", 2, "odd/").await.map_err(told)?;
+            let page = self
+                .client
+                .list_objects(&self.bucket, token.as_deref(), "", 2, "odd/")
+                .await
+                .map_err(told)?;
             found.extend(page.objects.into_iter().map(|o| (o.key, o.size)));
             token = page.next_continuation_token;
             if token.is_none() {
@@ -128,7 +154,11 @@ impl S3 {
         found.sort();
         expected.sort();
         equal(found, expected)?;
-        let page = self.client.list_objects(&self.bucket, None, "/", 100, "odd/").await.map_err(told)?;
+        let page = self
+            .client
+            .list_objects(&self.bucket, None, "/", 100, "odd/")
+            .await
+            .map_err(told)?;
         let mut prefixes = page.common_prefixes;
         prefixes.sort();
         equal(prefixes, vec!["odd/sub/".to_owned(), "odd/ü/".to_owned()])
@@ -137,7 +167,10 @@ impl S3 {
     async fn copy(&self) -> Outcome {
         self.put("copy source", blob(50_000, 8)).await?;
         let (bucket, params) = (&self.bucket, CopyObjectParams::new());
-        self.client.copy_object(bucket, "copy source", bucket, "copied", &params).await.map_err(told)?;
+        self.client
+            .copy_object(bucket, "copy source", bucket, "copied", &params)
+            .await
+            .map_err(told)?;
         self.client.delete_object(bucket, "copy source").await.map_err(told)?;
         same_bytes(&self.whole("copied").await?, &blob(50_000, 8))
     }
@@ -147,11 +180,18 @@ impl S3 {
         let metadata = pairs.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         let params = PutObjectParams::new().object_metadata(metadata);
         self.upload("metadata", &params, &blob(10, 10)).await?;
-        let got = self.client.get_object(&self.bucket, "metadata", &GetObjectParams::new()).await.map_err(told)?;
+        let got = self
+            .client
+            .get_object(&self.bucket, "metadata", &GetObjectParams::new())
+            .await
+            .map_err(told)?;
         use mountpoint_s3_client::types::GetObjectResponse;
         let found = got.get_object_metadata();
         equal(found.get("colour").map(String::as_str), Some("blue"))?;
-        equal(found.get("a-longer-name").map(String::as_str), Some("with spaces, and =signs"))?;
+        equal(
+            found.get("a-longer-name").map(String::as_str),
+            Some("with spaces, and =signs"),
+        )?;
         equal(found.len(), 2)
     }
 
@@ -163,23 +203,45 @@ impl S3 {
 
     async fn checksums(&self) -> Outcome {
         let data = blob(30_000, 15);
-        for checksum in [UploadChecksum::Crc32c(crc32c::checksum(&data)), UploadChecksum::Sha256(sha256::checksum(&data).map_err(told)?)] {
+        for checksum in [
+            UploadChecksum::Crc32c(crc32c::checksum(&data)),
+            UploadChecksum::Sha256(sha256::checksum(&data).map_err(told)?),
+        ] {
             let params = PutObjectSingleParams::new().checksum(Some(checksum.clone()));
-            let put = self.client.put_object_single(&self.bucket, "checksums", &params, data.clone());
+            let put = self
+                .client
+                .put_object_single(&self.bucket, "checksums", &params, data.clone());
             put.await.map_err(told)?;
             let head = HeadObjectParams::new().checksum_mode(Some(ChecksumMode::Enabled));
-            let head = self.client.head_object(&self.bucket, "checksums", &head).await.map_err(told)?;
-            let found = (head.checksum.checksum_crc32c.is_some(), head.checksum.checksum_sha256.is_some());
+            let head = self
+                .client
+                .head_object(&self.bucket, "checksums", &head)
+                .await
+                .map_err(told)?;
+            let found = (
+                head.checksum.checksum_crc32c.is_some(),
+                head.checksum.checksum_sha256.is_some(),
+            );
             let crc = matches!(checksum, UploadChecksum::Crc32c(_));
             equal(found, (crc, !crc))?;
         }
         let wrong = UploadChecksum::Crc32c(crc32c::checksum(b"other bytes"));
         let params = PutObjectSingleParams::new().checksum(Some(wrong));
-        refused(self.client.put_object_single(&self.bucket, "checksums", &params, data).await, "BadDigest")?;
+        refused(
+            self.client
+                .put_object_single(&self.bucket, "checksums", &params, data)
+                .await,
+            "BadDigest",
+        )?;
         // A multipart upload whose every part ends with a trailing checksum, as Mountpoint sends it by default.
         let composite = PutObjectTrailingChecksums::Composite(ChecksumAlgorithm::Crc32c);
         let long = blob(PART + 30_000, 16);
-        self.upload("checksums parts", &PutObjectParams::new().trailing_checksums(composite), &long).await?;
+        self.upload(
+            "checksums parts",
+            &PutObjectParams::new().trailing_checksums(composite),
+            &long,
+        )
+        .await?;
         same_bytes(&self.whole("checksums parts").await?, &long)
     }
 }

@@ -63,7 +63,13 @@ async fn run(store: &AmazonS3, target: &Target, case: &str) -> Outcome {
 }
 
 async fn read(store: &AmazonS3, key: &str) -> Result<Bytes, String> {
-    store.get(&Path::from(key)).await.map_err(told)?.bytes().await.map_err(told)
+    store
+        .get(&Path::from(key))
+        .await
+        .map_err(told)?
+        .bytes()
+        .await
+        .map_err(told)
 }
 
 async fn round_trip(store: &AmazonS3, key: &str, len: usize) -> Outcome {
@@ -101,16 +107,34 @@ async fn get(store: &AmazonS3) -> Outcome {
 async fn ranges(store: &AmazonS3) -> Outcome {
     let (data, path) = (blob(40_000, 5), Path::from("ranges"));
     store.put(&path, data.clone().into()).await.map_err(told)?;
-    let parts = store.get_ranges(&path, &[0..10, 16380..16391, 39990..40000]).await.map_err(told)?;
-    same_bytes(&parts.concat(), &[&data[..10], &data[16380..16391], &data[39990..]].concat())?;
-    let suffix = GetOptions { range: Some(object_store::GetRange::Suffix(5)), ..Default::default() };
-    let got = store.get_opts(&path, suffix).await.map_err(told)?.bytes().await.map_err(told)?;
+    let parts = store
+        .get_ranges(&path, &[0..10, 16380..16391, 39990..40000])
+        .await
+        .map_err(told)?;
+    same_bytes(
+        &parts.concat(),
+        &[&data[..10], &data[16380..16391], &data[39990..]].concat(),
+    )?;
+    let suffix = GetOptions {
+        range: Some(object_store::GetRange::Suffix(5)),
+        ..Default::default()
+    };
+    let got = store
+        .get_opts(&path, suffix)
+        .await
+        .map_err(told)?
+        .bytes()
+        .await
+        .map_err(told)?;
     same_bytes(&got, &data[39995..])?;
     refused(store.get_range(&path, 40_000..40_010).await, "")
 }
 
 async fn head(store: &AmazonS3) -> Outcome {
-    let put = store.put(&Path::from("head"), blob(70_000, 6).into()).await.map_err(told)?;
+    let put = store
+        .put(&Path::from("head"), blob(70_000, 6).into())
+        .await
+        .map_err(told)?;
     let head = store.head(&Path::from("head")).await.map_err(told)?;
     equal(head.size, 70_000)?;
     equal(&head.e_tag, &put.e_tag)?;
@@ -131,7 +155,10 @@ async fn list(store: &AmazonS3) -> Outcome {
     found.sort();
     expected.sort();
     equal(found, expected)?;
-    let page = store.list_with_delimiter(Some(&Path::from("odd"))).await.map_err(told)?;
+    let page = store
+        .list_with_delimiter(Some(&Path::from("odd")))
+        .await
+        .map_err(told)?;
     equal(page.common_prefixes.len(), 2)?;
     equal(page.objects.len(), 4)
 }
@@ -140,12 +167,23 @@ async fn copy(store: &AmazonS3) -> Outcome {
     let data = blob(50_000, 8);
     let attributes = Attributes::from_iter([(Attribute::Metadata("colour".into()), "blue")]);
     let source = Path::from("copy source");
-    store.put_opts(&source, data.clone().into(), attributes.into()).await.map_err(told)?;
+    store
+        .put_opts(&source, data.clone().into(), attributes.into())
+        .await
+        .map_err(told)?;
     store.copy(&source, &Path::from("copied")).await.map_err(told)?;
     let got = store.get(&Path::from("copied")).await.map_err(told)?;
-    equal(got.attributes.get(&Attribute::Metadata("colour".into())).map(|v| v.as_ref()), Some("blue"))?;
+    equal(
+        got.attributes
+            .get(&Attribute::Metadata("colour".into()))
+            .map(|v| v.as_ref()),
+        Some("blue"),
+    )?;
     same_bytes(&got.bytes().await.map_err(told)?, &data)?;
-    store.rename(&Path::from("copied"), &Path::from("renamed")).await.map_err(told)?;
+    store
+        .rename(&Path::from("copied"), &Path::from("renamed"))
+        .await
+        .map_err(told)?;
     refused(store.head(&Path::from("copied")).await, "NotFound")
 }
 
@@ -154,9 +192,17 @@ async fn delete_many(store: &AmazonS3) -> Outcome {
     for path in &paths {
         store.put(path, Bytes::from_static(b"x").into()).await.map_err(told)?;
     }
-    let gone: Vec<_> = store.delete_stream(stream::iter(paths).map(Ok).boxed()).try_collect().await.map_err(told)?;
+    let gone: Vec<_> = store
+        .delete_stream(stream::iter(paths).map(Ok).boxed())
+        .try_collect()
+        .await
+        .map_err(told)?;
     equal(gone.len(), 10)?;
-    let left: Vec<_> = store.list(Some(&Path::from("many"))).try_collect().await.map_err(told)?;
+    let left: Vec<_> = store
+        .list(Some(&Path::from("many")))
+        .try_collect()
+        .await
+        .map_err(told)?;
     equal(left.len(), 0)
 }
 
@@ -170,20 +216,29 @@ async fn metadata(store: &AmazonS3) -> Outcome {
         (Attribute::Metadata("a-longer-name".into()), "with spaces, and =signs"),
     ]);
     let path = Path::from("metadata");
-    store.put_opts(&path, blob(10, 10).into(), attributes.clone().into()).await.map_err(told)?;
+    store
+        .put_opts(&path, blob(10, 10).into(), attributes.clone().into())
+        .await
+        .map_err(told)?;
     equal(store.get(&path).await.map_err(told)?.attributes, attributes)
 }
 
 async fn presign_get(store: &AmazonS3) -> Outcome {
     let path = Path::from("presign get");
     store.put(&path, blob(2000, 12).into()).await.map_err(told)?;
-    let url = store.signed_url("GET".parse().map_err(told)?, &path, Duration::from_secs(60)).await.map_err(told)?;
+    let url = store
+        .signed_url("GET".parse().map_err(told)?, &path, Duration::from_secs(60))
+        .await
+        .map_err(told)?;
     same_bytes(&http_get(url.as_str())?, &blob(2000, 12))
 }
 
 async fn presign_put(store: &AmazonS3) -> Outcome {
     let path = Path::from("presign put");
-    let url = store.signed_url("PUT".parse().map_err(told)?, &path, Duration::from_secs(60)).await.map_err(told)?;
+    let url = store
+        .signed_url("PUT".parse().map_err(told)?, &path, Duration::from_secs(60))
+        .await
+        .map_err(told)?;
     http_put(url.as_str(), &blob(2000, 13))?;
     same_bytes(&read(store, "presign put").await?, &blob(2000, 13))
 }
@@ -195,18 +250,30 @@ async fn conditional(store: &AmazonS3) -> Outcome {
     let first = put(PutMode::Create).await.map_err(told)?;
     refused(put(PutMode::Create).await, "AlreadyExists")?;
     let version = |e_tag: Option<String>| PutMode::Update(UpdateVersion { e_tag, version: None });
-    refused(put(version(Some("\"00000000000000000000000000000000\"".into()))).await, "Precondition")?;
+    refused(
+        put(version(Some("\"00000000000000000000000000000000\"".into()))).await,
+        "Precondition",
+    )?;
     put(version(first.e_tag.clone())).await.map_err(told)?;
-    let unless = GetOptions { if_match: Some("\"other\"".into()), ..Default::default() };
+    let unless = GetOptions {
+        if_match: Some("\"other\"".into()),
+        ..Default::default()
+    };
     refused(store.get_opts(&path, unless).await, "Precondition")?;
     let etag = store.head(&path).await.map_err(told)?.e_tag;
-    let unless = GetOptions { if_none_match: etag, ..Default::default() };
+    let unless = GetOptions {
+        if_none_match: etag,
+        ..Default::default()
+    };
     refused(store.get_opts(&path, unless).await, "NotModified")
 }
 
 async fn checksums(target: &Target) -> Outcome {
     for (seed, checksum) in (0..).zip([Checksum::SHA256, Checksum::CRC64NVME]) {
-        let store = builder(target).with_checksum_algorithm(checksum).build().map_err(told)?;
+        let store = builder(target)
+            .with_checksum_algorithm(checksum)
+            .build()
+            .map_err(told)?;
         let path = Path::from("checksums");
         store.put(&path, blob(30_000, seed).into()).await.map_err(told)?;
         same_bytes(&read(&store, "checksums").await?, &blob(30_000, seed))?;
