@@ -170,13 +170,11 @@ class Tool:
 class Program(Tool):
     """A client of ours in another language: one process runs all its cases and prints a line of JSON for each."""
 
-    runs: list[str] = []
-
     def argv(self) -> list[str]:
         raise NotImplementedError
 
     def has(self, case: str) -> bool:
-        return case in self.runs
+        return case not in self.absent
 
     def run(self, target: Target, cases: list[str]):
         try:

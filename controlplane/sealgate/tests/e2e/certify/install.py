@@ -120,11 +120,11 @@ class Install:
         with self._lock():
             java = self.needs("java", "install a JDK 17 or newer (Debian: apt-get install default-jdk-headless)")
             there = self.cache / folder
-            source = b"".join(p.read_bytes() for p in sorted((CLIENTS / folder).rglob("*")) if p.is_file())
+            source = b"".join(p.read_bytes() for p in sorted((CLIENTS / folder).rglob("*")) if p.is_file() and "target" not in p.parts)
             if not (there / "complete").exists() or (there / "complete").read_bytes() != source:
                 mvn = self.needs("mvn", "install Maven 3.8 or newer (Debian: apt-get install maven)")
                 shutil.rmtree(there, ignore_errors=True)
-                shutil.copytree(CLIENTS / folder, there)
+                shutil.copytree(CLIENTS / folder, there, ignore=shutil.ignore_patterns("target"))
                 self._call([mvn, "-q", "-B", "package"], f"the client in {folder}", cwd=there)
                 (there / "complete").write_bytes(source)
         return [java, "-Xmx256m", "-cp", f"{there}/target/certify.jar:{there}/target/lib/*"]

@@ -6,5 +6,8 @@ from .awscli import Awscli1, Awscli2
 from .boto import Boto3
 from .copiers import Mc, Rclone, S3cmd, S5cmd
 from .minio_py import MinioPy
+from .sdks import AwsGo, AwsJava, AwsJs, AwsRust, MinioJs, Mountpoint, ObjectStore
 
-TOOLS: list[type[Tool]] = [Boto3, Awscli1, Awscli2, S5cmd, Rclone, S3cmd, MinioPy, Mc, Restic, Duplicity, S3fs, RcloneMount]
+PROGRAMS: list[type[Tool]] = [Awscli1, Awscli2, S5cmd, Rclone, S3cmd, Mc, Restic, Duplicity, S3fs, RcloneMount]
+LIBRARIES: list[type[Tool]] = [Boto3, MinioPy, MinioJs, AwsJs, AwsGo, AwsJava, AwsRust, ObjectStore, Mountpoint]
+TOOLS = [*PROGRAMS, *LIBRARIES]

@@ -55,9 +55,8 @@ impl S3 {
     }
 
     async fn put(&self, key: &str, data: Vec<u8>) -> Result<ETag, String> {
-        let put = self
-            .client
-            .put_object_single(&self.bucket, key, &PutObjectSingleParams::new(), data);
+        let params = PutObjectSingleParams::new();
+        let put = self.client.put_object_single(&self.bucket, key, &params, data);
         Ok(put.await.map_err(told)?.etag)
     }
 
