@@ -23,8 +23,8 @@ pub use model::Resilience;
 pub use model::{
     Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
     Endpoint, Grant, KeyConfig, KeyProvider, KmipKey, KmipServer, Listen, Listing, Log, LogFormat,
-    LogTarget, Payload, Pkcs11Key, Pkcs11Token, Runtime, S3Backend, SecretSource, StoreUser,
-    Timeouts, Tls, VaultAuth, VaultKey,
+    LogTarget, Payload, Pkcs11Key, Pkcs11Token, Preset, Runtime, S3Backend, SecretSource,
+    StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
 };
 pub use secret::SecretString;
 

@@ -146,6 +146,45 @@ pub struct S3Backend {
     pub ca_file: Option<PathBuf>,
     /// What stands for the body in a signature.
     pub payload: Payload,
+    /// Which store it is.
+    pub preset: Preset,
+    /// Conditions of writes that it does not keep are checked before the write rather than refused.
+    pub emulate_conditions: bool,
+}
+
+/// Which store it is: what it is known to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// AWS S3.
+    Aws,
+    /// Ceph RGW.
+    Ceph,
+    /// SeaweedFS.
+    SeaweedFs,
+    /// MinIO.
+    Minio,
+    /// Garage.
+    Garage,
+    /// versitygw.
+    VersityGw,
+    /// Any other.
+    Generic,
+}
+
+impl Preset {
+    /// As the configuration spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Ceph => "ceph",
+            Self::SeaweedFs => "seaweedfs",
+            Self::Minio => "minio",
+            Self::Garage => "garage",
+            Self::VersityGw => "versitygw",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// A store's address.

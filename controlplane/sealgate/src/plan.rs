@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use sealgate_aead::Library;
-use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts};
+use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts, Unkept, preset};
 use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
@@ -178,6 +178,11 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
             },
             authority: s3.endpoint.authority.clone(),
             path_style: s3.path_style,
+            preset: preset::preset(s3.preset.as_str()).unwrap_or(&preset::GENERIC),
+            unkept: match s3.emulate_conditions {
+                true => Unkept::Emulated,
+                false => Unkept::Refused,
+            },
             timeouts: StoreTimeouts {
                 response: t.store_answer,
                 long_response: t.store_long_answer,

@@ -16,6 +16,7 @@ use futures_util::future::{Either, select};
 use futures_util::stream::FuturesUnordered;
 use sealgate_aead::Secret;
 use sealgate_backend::Store;
+use sealgate_backend::s3::Unkept;
 use sealgate_backend::types::{ListRequest, ListedObject, Location, VersionsRequest};
 use sealgate_config::{Config, LogTarget};
 use sealgate_gateway::Core;
@@ -28,7 +29,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::Writer;
-use crate::dataplane::{Plan, open_core};
+use crate::dataplane::{Plan, StorePlan, open_core};
 use crate::{keys, plan, serve};
 
 /// Objects of one listing.
@@ -80,6 +81,10 @@ pub(crate) fn open(config: &Config, audit: Option<&Path>) -> Result<Opened, Stri
     )?
     .plan;
     plan.runtime.cores = 1;
+    if let StorePlan::S3(s3) = &mut plan.store {
+        // A command finds out by itself what the store keeps: a check from here in its place would mislead it.
+        s3.options.unkept = Unkept::Sent;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);
     runtime.block_on(async {

@@ -2,12 +2,14 @@
 
 mod body;
 mod bucket;
+mod conditional;
 mod forward;
 mod headers;
 mod inbound;
 mod link;
 mod multipart;
 mod object;
+pub mod preset;
 mod upload;
 mod versions;
 mod wire;
@@ -21,11 +23,13 @@ use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::Connector;
 
 pub use body::S3Body;
+pub use conditional::Unkept;
 pub use upload::S3Upload;
 pub use wire::{StoreCounters, StoreTimeouts};
 
 use crate::types::BackendError;
 use inbound::{Inbound, MAX_DOCUMENT};
+use preset::{Condition, Preset};
 use wire::{Call, MAX_ATTEMPTS, Repeat, Wire};
 
 /// Longest `PutObject` that S3 takes, bytes (User Guide, "Uploading objects": 5 GiB). Longer ones become multipart
@@ -59,6 +63,10 @@ pub struct S3Options {
     pub put_limit: u64,
     /// Length of the parts that a longer one is cut into, bytes; not 0. See [`PUT_PART`].
     pub put_part: u64,
+    /// What the store is known to do.
+    pub preset: &'static Preset,
+    /// What becomes of conditions that it does not keep.
+    pub unkept: Unkept,
     /// Time-outs.
     pub timeouts: StoreTimeouts,
 }
@@ -72,6 +80,8 @@ impl Default for S3Options {
             payload: PayloadSigning::Unsigned,
             put_limit: MAX_SINGLE_PUT,
             put_part: PUT_PART,
+            preset: &preset::GENERIC,
+            unkept: Unkept::default(),
             timeouts: StoreTimeouts::default(),
         }
     }
@@ -136,6 +146,26 @@ impl<C: Connector> S3Store<C> {
     /// Whether a store made by [`S3Store::with_headers`] has said of any of its requests that the requester pays.
     pub fn charged(&self) -> bool {
         self.standing.as_ref().is_some_and(|s| s.charged.get())
+    }
+
+    /// What the store is known to do.
+    #[must_use]
+    pub fn preset(&self) -> &'static Preset {
+        self.options.preset
+    }
+
+    /// Whether the store checks conditions on the source of a copy, and copies what it checked. Where it is left to
+    /// find that out for itself, it is believed to.
+    #[must_use]
+    pub fn pins_copies(&self) -> bool {
+        self.options.unkept == Unkept::Sent || self.options.preset.keeps(Condition::CopySource)
+    }
+
+    /// Whether a copy of an object onto itself loses nothing that is written meanwhile.
+    #[must_use]
+    pub fn copies_in_place(&self) -> bool {
+        self.pins_copies()
+            && (self.options.unkept == Unkept::Sent || self.options.preset.atomic_copies)
     }
 
     /// Connections, retries and resumes so far.

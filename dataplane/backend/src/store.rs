@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::RawKey;
@@ -11,6 +11,7 @@ use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::fs::{FsBody, FsStore, FsUpload};
+use crate::s3::preset::Condition;
 use crate::s3::{S3Body, S3Store, S3Upload};
 use crate::types::{
     BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, Forward,
@@ -151,6 +152,38 @@ impl<C: Connector> Store<C> {
         }
     }
 
+    /// Most bytes of user metadata that the store takes, names (without `x-amz-meta-`) and values together.
+    pub fn metadata_limit(&self) -> usize {
+        match self {
+            Self::S3(s) => s.preset().metadata,
+            Self::Fs(_) => crate::s3::preset::GENERIC.metadata,
+        }
+    }
+
+    /// See [`S3Store::pins_copies`]; a directory does.
+    pub fn pins_copies(&self) -> bool {
+        match self {
+            Self::S3(s) => s.pins_copies(),
+            Self::Fs(_) => true,
+        }
+    }
+
+    /// See [`S3Store::copies_in_place`]; a directory does.
+    pub fn copies_in_place(&self) -> bool {
+        match self {
+            Self::S3(s) => s.copies_in_place(),
+            Self::Fs(_) => true,
+        }
+    }
+
+    /// Whether the store keeps `If-Match` on a PutObject, or is believed to.
+    pub fn keeps_put_if_match(&self) -> bool {
+        match self {
+            Self::S3(s) => s.preset().keeps(Condition::PutIfMatch),
+            Self::Fs(_) => true,
+        }
+    }
+
     pub async fn list_buckets(&self) -> Result<Vec<BucketInfo>> {
         either!(self, s => s.list_buckets().await)
     }
@@ -241,6 +274,25 @@ impl<C: Connector> Store<C> {
                 Ok(outcomes)
             }
         }
+    }
+
+    /// The object's tags as `x-amz-tagging` has them, for a write that does not take them over by itself; `None` where
+    /// it has none, or the store has no tags.
+    pub async fn tags_header(&self, at: &Location) -> Result<Option<HeaderValue>> {
+        let Self::S3(s3) = self else {
+            return Ok(None);
+        };
+        let tags = match s3.tagging(at).await {
+            Ok(tags) => tags.to_header(),
+            Err(BackendError::Answer(e))
+                if matches!(e.code.status().as_u16(), 501 | 404 | 405)
+                    && e.code.as_str() != "NoSuchKey" =>
+            {
+                None
+            }
+            Err(e) => return Err(e),
+        };
+        Ok(tags.and_then(|tags| tags.parse().ok()))
     }
 
     pub async fn copy(&self, request: &CopyRequest, to: &Location) -> Result<Copied> {

@@ -10,33 +10,43 @@ use crate::{ENVELOPE_NAME, METADATA_NAME};
 
 /// S3's limit for all user metadata of an object: bytes of names (without `x-amz-meta-`) and values.
 pub const S3_METADATA_LIMIT: usize = 2048;
-/// The most characters of a sealed metadata value: what the limit leaves beside the longest envelope.
-pub const MAX_CHARS: usize =
-    S3_METADATA_LIMIT - ENVELOPE_NAME.len() - ENVELOPE_MAX_CHARS - METADATA_NAME.len();
+/// The most characters of a sealed metadata value at any store: beside the other headers of an answer that is read.
+pub const MAX_CHARS: usize = 16 << 10;
+
+/// The most characters of a sealed metadata value where a store takes `limit` bytes of user metadata: what that leaves
+/// beside the longest envelope.
+#[must_use]
+pub const fn max_chars(limit: usize) -> usize {
+    let left = limit.saturating_sub(ENVELOPE_NAME.len() + ENVELOPE_MAX_CHARS + METADATA_NAME.len());
+    if left < MAX_CHARS { left } else { MAX_CHARS }
+}
 
 const HEAD_LEN: usize = 1 + NONCE_LEN;
 
 /// Seals `pairs` of names and values into the value of `x-amz-meta-sealgate-m`; the order is kept. Names
-/// are without `x-amz-meta-`. `nonce` is random, and used for this value only.
+/// are without `x-amz-meta-`. `nonce` is random, and used for this value only. `limit` is the most characters that the
+/// value may have, at most [`MAX_CHARS`].
 ///
 /// # Errors
-/// [`TooLong`] when the value would have more than [`MAX_CHARS`] characters (`MetadataTooLarge`).
+/// [`TooLong`] when the value would have more characters than `limit` (`MetadataTooLarge`).
 pub fn seal_metadata(
     dek: &Dek,
     object: &ObjectId,
     nonce: [u8; NONCE_LEN],
     pairs: &[(&str, &[u8])],
+    limit: usize,
 ) -> Result<String, TooLong> {
+    let limit = if limit < MAX_CHARS { limit } else { MAX_CHARS };
     let list_len: usize = pairs
         .iter()
         .map(|(name, value)| 4 + name.len() + value.len())
         .sum();
     let len = text_len(HEAD_LEN + list_len + TAG_LEN);
-    if len > MAX_CHARS {
+    if len > limit {
         return Err(TooLong {
             what: "the sealed metadata",
             len,
-            limit: MAX_CHARS,
+            limit,
         });
     }
     let mut bytes = Vec::with_capacity(HEAD_LEN + list_len + TAG_LEN);

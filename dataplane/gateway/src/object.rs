@@ -6,7 +6,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_envelope::law::{self, CipherLen};
-use sealgate_envelope::metadata::S3_METADATA_LIMIT;
+use sealgate_envelope::metadata::max_chars;
 use sealgate_envelope::{
     BackendEtag, ClientEtag, Dek, Envelope, EnvelopeFields, Layout, ObjectId, PlainLen, WrappedKek,
     open_metadata, seal_metadata,
@@ -253,11 +253,16 @@ pub(crate) fn sealed_headers<C: Connector>(
         envelope.fields.object_id,
         &mut headers,
     )?;
-    put_envelope(envelope, &mut headers)?;
+    put_envelope(envelope, core.store.metadata_limit(), &mut headers)?;
     Ok(headers)
 }
 
-pub(crate) fn put_envelope(envelope: &Envelope, headers: &mut HeaderMap) -> Result<(), Failure> {
+/// Stores the envelope with headers that are complete; `limit` is the most user metadata that the store takes.
+pub(crate) fn put_envelope(
+    envelope: &Envelope,
+    limit: usize,
+    headers: &mut HeaderMap,
+) -> Result<(), Failure> {
     let value = envelope.encode().map_err(|e| {
         Failure::new(
             ErrorCode::InternalError,
@@ -265,7 +270,7 @@ pub(crate) fn put_envelope(envelope: &Envelope, headers: &mut HeaderMap) -> Resu
         )
     })?;
     set(headers, ENVELOPE, &value);
-    check_budget(headers)
+    check_budget(headers, limit)
 }
 
 /// Stores the client's metadata, sealed under the object's key or plain.
@@ -282,7 +287,9 @@ pub(crate) fn put_metadata<C: Connector>(
     }
     if seal {
         let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(n, v)| (n.as_str(), &v[..])).collect();
-        let value = seal_metadata(dek, &object_id, core.random.bytes(), &pairs).map_err(|e| {
+        let most = max_chars(core.store.metadata_limit());
+        let sealed = seal_metadata(dek, &object_id, core.random.bytes(), &pairs, most);
+        let value = sealed.map_err(|e| {
             Failure::new(
                 ErrorCode::MetadataTooLarge,
                 format!("Your metadata is too large: {e}."),
@@ -306,19 +313,19 @@ pub(crate) fn put_metadata<C: Connector>(
     Ok(())
 }
 
-/// S3's own limit on all user metadata, which the envelope shares.
-fn check_budget(headers: &HeaderMap) -> Result<(), Failure> {
+/// The store's limit on all user metadata, which the envelope shares (S3-TRAPS 33).
+fn check_budget(headers: &HeaderMap, limit: usize) -> Result<(), Failure> {
     let used: usize = headers
         .iter()
         .filter_map(|(name, value)| Some(name.as_str().strip_prefix(META)?.len() + value.len()))
         .sum();
-    if used <= S3_METADATA_LIMIT {
+    if used <= limit {
         return Ok(());
     }
     Err(Failure::new(
         ErrorCode::MetadataTooLarge,
         format!(
-            "Your metadata, with the envelope that the gateway adds, has {used} of at most {S3_METADATA_LIMIT} bytes."
+            "Your metadata, with the envelope that the gateway adds, has {used} of at most {limit} bytes."
         ),
     ))
 }

@@ -8,8 +8,8 @@ use super::{keys, values};
 use crate::credentials::{self, StoreCredentials};
 use crate::model::{
     Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload, Runtime,
-    S3Backend, StoreUser, Timeouts, Tls,
+    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload, Preset,
+    Runtime, S3Backend, StoreUser, Timeouts, Tls,
 };
 use crate::schema::{self, CLASSES, OPERATIONS};
 
@@ -147,6 +147,19 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
     let path_style = table.boolean("path_style");
     let ca_file = table.file("ca_file");
     let payload = table.choice("payload", &[Payload::Unsigned, Payload::Signed]);
+    let preset = table.choice(
+        "preset",
+        &[
+            Preset::Aws,
+            Preset::Ceph,
+            Preset::SeaweedFs,
+            Preset::Minio,
+            Preset::Garage,
+            Preset::VersityGw,
+            Preset::Generic,
+        ],
+    );
+    let emulate_conditions = table.boolean("emulate_conditions");
     if let Some(Located {
         value: Endpoint { https: false, .. },
         ..
@@ -163,6 +176,8 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
         path_style: path_style?,
         ca_file,
         payload: payload?,
+        preset: preset?,
+        emulate_conditions: emulate_conditions?,
     })))
 }
 

@@ -46,6 +46,8 @@ session_token_env = "TOKEN"
 path_style = false
 ca_file = "ca.pem"
 payload = "signed"
+preset = "minio"
+emulate_conditions = true
 
 [keys.main]
 provider = "file"

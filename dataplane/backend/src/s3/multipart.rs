@@ -10,6 +10,7 @@ use sealgate_s3::xml::{
 };
 use sealgate_uring::Connector;
 
+use super::conditional::Write;
 use super::object::extend;
 use super::upload::SingleUpload;
 use super::wire::Call;
@@ -132,7 +133,7 @@ impl<C: Connector> S3Store<C> {
     ///
     /// # Errors
     ///
-    /// The store's answer, also one inside a 200 (S3-TRAPS 12).
+    /// The store's answer, also one inside a 200 (S3-TRAPS 12); a condition that it does not keep.
     pub async fn complete_upload(
         &self,
         at: &Location,
@@ -146,7 +147,9 @@ impl<C: Connector> S3Store<C> {
             Some(&at.key),
             &[("uploadId", upload_id)],
         );
-        conditions.to_headers(&mut call.headers);
+        self.conditions_of(Write::Complete, at, conditions)
+            .await?
+            .to_headers(&mut call.headers);
         headers::set(&mut call.headers, header::CONTENT_TYPE, "application/xml");
         call.long = true;
         call.body = CompleteMultipartUpload {

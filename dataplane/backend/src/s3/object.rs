@@ -9,6 +9,7 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::encode_key;
 use sealgate_uring::Connector;
 
+use super::conditional::Write;
 use super::upload::PartsUpload;
 use super::wire::Repeat;
 use super::{S3Body, S3Store, S3Upload, headers};
@@ -102,7 +103,7 @@ impl<C: Connector> S3Store<C> {
     ///
     /// # Errors
     ///
-    /// None yet: the connection is opened by the first write.
+    /// A condition that the store does not keep; the connection is opened by the first write.
     pub async fn put(
         &self,
         at: &Location,
@@ -111,11 +112,13 @@ impl<C: Connector> S3Store<C> {
         len: u64,
     ) -> Result<S3Upload<C>, BackendError> {
         if len > self.options.put_limit {
+            // Not when everything has been sent: now.
+            self.conditions_of(Write::Complete, at, conditions).await?;
             return Ok(PartsUpload::new(self.clone(), at, headers, conditions, len).into());
         }
         let mut call = self.call(Method::PUT, &at.bucket, Some(&at.key), &[]);
         extend(&mut call.headers, headers);
-        call.write_conditions(conditions);
+        call.write_conditions(&self.conditions_of(Write::Put, at, conditions).await?);
         Ok(self.single_upload(call, len).into())
     }
 
@@ -123,28 +126,33 @@ impl<C: Connector> S3Store<C> {
     ///
     /// # Errors
     ///
-    /// The store's answer.
+    /// The store's answer; a condition that it does not keep.
     pub async fn delete(
         &self,
         at: &Location,
         conditions: &Conditions,
     ) -> Result<HeaderMap, BackendError> {
         let mut call = self.call(Method::DELETE, &at.bucket, Some(&at.key), &[]);
-        call.write_conditions(conditions);
+        call.write_conditions(&self.conditions_of(Write::Delete, at, conditions).await?);
         let (head, _) = self.fetch(&mut call).await?;
         Ok(headers::answer_headers(&head))
     }
 
-    /// `CopyObject` inside the store, with all metadata replaced: no data moves through the gateway.
+    /// `CopyObject` inside the store, with all metadata replaced: no data moves through the gateway. The conditions on
+    /// the source hold only where [`S3Store::pins_copies`] says so.
     ///
     /// # Errors
     ///
-    /// The store's answer, also one inside a 200 (S3-TRAPS 12).
+    /// The store's answer, also one inside a 200 (S3-TRAPS 12); a condition on the destination that it does not keep.
     pub async fn copy(&self, request: &CopyRequest, to: &Location) -> Result<Copied, BackendError> {
         let mut call = self.call(Method::PUT, &to.bucket, Some(&to.key), &[]);
         call.long = true;
         extend(&mut call.headers, &request.headers);
-        call.write_conditions(&request.conditions);
+        call.write_conditions(
+            &self
+                .conditions_of(Write::Copy, to, &request.conditions)
+                .await?,
+        );
         request
             .source_conditions
             .copy_source_to_headers(&mut call.headers);

@@ -14,6 +14,8 @@ const SINGLE: Layout = Layout::Single {
     plain_len: PlainLen(123_456_789),
     header: HEADER,
 };
+/// Most characters of a sealed metadata value at S3.
+const S3_METADATA: usize = metadata::max_chars(metadata::S3_METADATA_LIMIT);
 const BINDINGS: [Binding; 3] = [Binding::None, Binding::Key, Binding::BucketAndKey];
 
 fn seal(layout: Layout, binding: Binding) -> Envelope {
@@ -24,7 +26,7 @@ fn seal(layout: Layout, binding: Binding) -> Envelope {
 
 /// Shows that an unwrapped key is the right one without looking at it.
 fn is_our_dek(dek_found: &Dek) -> bool {
-    let text = seal_metadata(&dek(), &OBJECT, [0; 12], &[("a", b"b")]).unwrap();
+    let text = seal_metadata(&dek(), &OBJECT, [0; 12], &[("a", b"b")], S3_METADATA).unwrap();
     open_metadata(dek_found, &OBJECT, text.as_bytes()).is_ok()
 }
 
@@ -252,7 +254,7 @@ proptest! {
     #[test]
     fn metadata_there_and_back(pairs in proptest::collection::vec(("[a-z-]{0,20}", ".{0,40}"), 0..6)) {
         let given: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let text = seal_metadata(&dek(), &OBJECT, [4; 12], &given).unwrap();
+        let text = seal_metadata(&dek(), &OBJECT, [4; 12], &given, S3_METADATA).unwrap();
         let opened = open_metadata(&dek(), &OBJECT, text.as_bytes()).unwrap();
         prop_assert!(opened.iter().map(|(name, value)| (name.as_str(), value.as_slice())).eq(given));
     }
@@ -265,6 +267,7 @@ fn metadata_is_confidential_and_authentic() {
         &OBJECT,
         [4; 12],
         &[("color", b"blue"), ("empty", b"")],
+        S3_METADATA,
     )
     .unwrap();
     let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
@@ -292,12 +295,15 @@ fn metadata_is_confidential_and_authentic() {
 /// With the longest envelope it fills S3's 2 KB to the last byte, and no further.
 #[test]
 fn metadata_keeps_to_the_budget_of_s3() {
-    let limit = metadata::MAX_CHARS;
+    let limit = S3_METADATA;
     assert_eq!(
         "sealgate".len() + MAX_CHARS + "sealgate-m".len() + limit,
         2048
     );
-    let seal = |len: usize| seal_metadata(&dek(), &OBJECT, [4; 12], &[("n", &vec![b'x'; len])]);
+    let seal_within = |len: usize, limit| {
+        seal_metadata(&dek(), &OBJECT, [4; 12], &[("n", &vec![b'x'; len])], limit)
+    };
+    let seal = |len| seal_within(len, limit);
     // 1430 characters are 1072 bytes; version, nonce, tag, two lengths and the name take 34 of them.
     let longest = seal(1038).unwrap();
     assert_eq!(longest.len(), limit);
@@ -311,6 +317,13 @@ fn metadata_keeps_to_the_budget_of_s3() {
         })
     );
     assert!(seal(200_000).is_err());
+    // A store that takes more gives more room, but not without end.
+    assert_eq!(metadata::max_chars(0), 0);
+    let most = metadata::max_chars(usize::MAX);
+    assert_eq!(most, metadata::MAX_CHARS);
+    let large = seal_within(12_000, most).unwrap();
+    assert!(open_metadata(&dek(), &OBJECT, large.as_bytes()).is_ok());
+    assert!(seal_within(13_000, usize::MAX).is_err());
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Tool {
         let pairs: [(&str, &[u8]); 1] = [("color", "bläu".as_bytes())];
         let metadata = serde_json::json!({ "Metadata": {
             "sealgate": stored.envelope.encode().unwrap(),
-            "sealgate-m": seal_metadata(&dek(), &OBJECT, [6; 12], &pairs).unwrap(),
+            "sealgate-m": seal_metadata(&dek(), &OBJECT, [6; 12], &pairs, metadata::MAX_CHARS).unwrap(),
         }});
         std::fs::write(path("metadata.json"), metadata.to_string()).unwrap();
         let _ = std::fs::remove_file(path("plaintext"));

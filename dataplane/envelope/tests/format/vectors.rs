@@ -173,6 +173,7 @@ fn objects_of_an_independent_implementation() {
             &object,
             array(&vector.metadata_nonce),
             &pairs,
+            metadata::MAX_CHARS,
         );
         assert_eq!(metadata.unwrap(), vector.sealed_metadata, "{name}");
 

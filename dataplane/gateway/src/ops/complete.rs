@@ -301,7 +301,11 @@ async fn completed_before<C: Connector>(
     let may_be = match &error {
         BackendError::Answer(e) => matches!(
             e.code,
-            ErrorCode::NoSuchUpload | ErrorCode::InternalError | ErrorCode::InvalidPart
+            ErrorCode::NoSuchUpload
+                | ErrorCode::InternalError
+                | ErrorCode::InvalidPart
+                // The condition is on what this upload has made.
+                | ErrorCode::PreconditionFailed
         ),
         _ => true,
     };

@@ -2,7 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sealgate_backend::Store;
-use sealgate_backend::types::{BackendError, CopyRequest, GetRequest, Location, ObjectInfo};
+use sealgate_backend::types::{
+    BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo,
+};
 use sealgate_envelope::WrappedKek;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::copy_source::CopySource;
@@ -127,7 +129,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 conditions,
                 headers,
             };
-            let copied = rq.store.copy(&request, &to).await?;
+            let copied = copy_pinned(rq, &request, &to).await?;
             let result = CopyResult {
                 etag: copied.etag,
                 last_modified: copied.last_modified,
@@ -265,14 +267,14 @@ async fn rewrap<C: Connector>(
         object_id,
         &mut headers,
     )?;
-    put_envelope(&envelope, &mut headers)?;
+    put_envelope(&envelope, core.store.metadata_limit(), &mut headers)?;
     let request = CopyRequest {
         source: found.at,
         source_conditions: Conditions::if_match(sealed.info.etag),
         conditions,
         headers,
     };
-    let copied = rq.store.copy(&request, to).await?;
+    let copied = copy_pinned(rq, &request, to).await?;
     let result = CopyResult {
         etag: client_etag(&copied.etag),
         last_modified: copied.last_modified,
@@ -280,6 +282,81 @@ async fn rewrap<C: Connector>(
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
     set_encryption(&mut reply.headers, &rule.key);
     Ok(reply)
+}
+
+/// Has the store copy the very state of the source that `request.source_conditions` names.
+///
+/// Where the store does not look at that condition (S3-TRAPS 31), another object could get the envelope that was made
+/// for this one. So an object is copied onto itself through the gateway there, as it is; and after a copy to elsewhere
+/// the source is looked at once more.
+async fn copy_pinned<C: Connector>(
+    rq: &Request<'_, C>,
+    request: &CopyRequest,
+    to: &Location,
+) -> Result<Copied, Failure> {
+    let onto_itself = request.source.bucket == to.bucket && request.source.key == to.key;
+    if onto_itself && !rq.store.copies_in_place() {
+        return copy_through(rq, request, to).await;
+    }
+    let copied = rq.store.copy(request, to).await?;
+    if rq.store.pins_copies() {
+        return Ok(copied);
+    }
+    let now = rq.store.head(&request.source, &Conditions::default()).await;
+    if let Ok(info) = &now {
+        let modified = info.last_modified / 1000;
+        let is_same = request
+            .source_conditions
+            .check_copy_source(&info.etag, modified);
+        if is_same.is_ok() {
+            return Ok(copied);
+        }
+    }
+    // What is there now nobody could open. If it cannot be removed, reading it says so.
+    if let Err(e) = rq.store.delete(to, &Conditions::default()).await {
+        tracing::warn!(error = %e, bucket = %to.bucket, "a copy of two states was left behind");
+    }
+    Err(Failure::new(
+        ErrorCode::SlowDown,
+        "The source was replaced while it was copied. Please try again.",
+    ))
+}
+
+/// Copies an object onto itself through the gateway, its bytes as they are in the store.
+async fn copy_through<C: Connector>(
+    rq: &Request<'_, C>,
+    request: &CopyRequest,
+    to: &Location,
+) -> Result<Copied, Failure> {
+    let get = GetRequest {
+        range: None,
+        conditions: request.source_conditions.clone(),
+    };
+    let (info, range, body) = rq.store.get(&request.source, &get).await?;
+    request
+        .source_conditions
+        .check_copy_source(&info.etag, info.last_modified / 1000)?;
+    let mut conditions = request.conditions.clone();
+    if conditions.is_empty() && rq.store.keeps_put_if_match() {
+        // What was written since would be lost.
+        conditions = request.source_conditions.clone();
+    }
+    let mut headers = request.headers.clone();
+    if headers.remove("x-amz-tagging-directive").is_none()
+        && let Some(tags) = rq.store.tags_header(to).await?
+    {
+        headers.insert("x-amz-tagging", tags);
+    }
+    let len = range.end - range.start;
+    let upload = rq.store.put(to, &headers, &conditions, len).await?;
+    let mut source = crate::source::FromStore { body };
+    let stored = pass::copy_into(rq, &mut source, upload, len).await?;
+    let info = rq.store.head(to, &Conditions::default()).await?;
+    Ok(Copied {
+        etag: stored.etag,
+        last_modified: info.last_modified,
+        headers: stored.headers,
+    })
 }
 
 /// Copies between a sealed and an unsealed place: the bytes go through the gateway.

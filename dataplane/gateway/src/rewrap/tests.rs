@@ -209,7 +209,7 @@ async fn seal(core: &Core<StoreConnector>, at: &Location, headers: &mut HeaderMa
         &envelope_location(at),
     )
     .unwrap();
-    put_envelope(&envelope, headers)
+    put_envelope(&envelope, S3Options::default().preset.metadata, headers)
         .map_err(|f| f.describe())
         .unwrap();
 }

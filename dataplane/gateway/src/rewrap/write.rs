@@ -44,7 +44,12 @@ impl Replacement<'_> {
 
 /// Everything that the store keeps with the object, but with another envelope. The client's metadata is sealed under
 /// the object's own key, which stays: it is kept as it is.
-pub(super) fn new_headers(info: &ObjectInfo, envelope: &Envelope) -> Result<HeaderMap, Failure> {
+/// `limit` is the most user metadata that the store takes.
+pub(super) fn new_headers(
+    info: &ObjectInfo,
+    envelope: &Envelope,
+    limit: usize,
+) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::with_capacity(16);
     for name in COPIED.into_iter().chain(["x-amz-storage-class"]) {
         if let Some(value) = info.headers.get(name) {
@@ -57,7 +62,7 @@ pub(super) fn new_headers(info: &ObjectInfo, envelope: &Envelope) -> Result<Head
         }
     }
     keep_lock(&info.headers, &mut headers);
-    put_envelope(envelope, &mut headers)?;
+    put_envelope(envelope, limit, &mut headers)?;
     Ok(headers)
 }
 
@@ -69,7 +74,9 @@ impl<C: Connector> Rewrapper<C> {
         info: &ObjectInfo,
         envelope: &Envelope,
     ) -> Result<Outcome, Trouble> {
-        let headers = new_headers(info, envelope).map_err(|f| Trouble::TooLong(f.describe()))?;
+        let limit = self.core.store.metadata_limit();
+        let headers =
+            new_headers(info, envelope, limit).map_err(|f| Trouble::TooLong(f.describe()))?;
         let new = Replacement { at, info, headers };
         let method = match self.method.get() {
             Some(method) => method,
@@ -219,21 +226,7 @@ impl<C: Connector> Rewrapper<C> {
 
     /// The object's tags, for a write that does not take them over by itself.
     async fn put_tags(&self, at: &Location, headers: &mut HeaderMap) -> Result<(), Trouble> {
-        let Store::S3(s3) = &self.core.store else {
-            return Ok(());
-        };
-        let tags = match s3.tagging(at).await {
-            Ok(tags) => tags.to_header(),
-            // Some stores have no tags at all, or none here.
-            Err(sealgate_backend::types::BackendError::Answer(e))
-                if matches!(e.code.status().as_u16(), 501 | 404 | 405)
-                    && e.code.as_str() != "NoSuchKey" =>
-            {
-                None
-            }
-            Err(e) => return Err(e.into()),
-        };
-        if let Some(value) = tags.and_then(|t| t.parse().ok()) {
+        if let Some(value) = self.core.store.tags_header(at).await? {
             headers.insert("x-amz-tagging", value);
         }
         Ok(())
