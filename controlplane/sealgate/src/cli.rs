@@ -8,7 +8,7 @@ use sealgate_config::Config;
 use sealgate_kms::file::KeyRing;
 use sealgate_telemetry::{AccessLog, AuditLog};
 
-use crate::{dev, keys_command, plan, rewrap, serve};
+use crate::{dev, keys_command, plan, rewrap, serve, store_check};
 
 /// An S3 encryption gateway: any S3 client in front, any S3 store or a directory behind, every object sealed.
 #[derive(Parser)]
@@ -28,11 +28,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Validate a configuration file, and everything that it names, without starting.
+    /// Validate a configuration file, and everything that it names, without starting. With --store, also find out what
+    /// the store does (docs/stores.md).
     Check {
         /// The configuration, TOML (docs/configuration.md).
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+        #[command(flatten)]
+        store: store_check::StoreArgs,
     },
     /// Put the objects of a bucket under another key, or the newest version of theirs (docs/rotation.md).
     Rewrap(rewrap::RewrapArgs),
@@ -122,7 +125,7 @@ impl Cli {
         match self.command {
             Command::Dev(args) => dev::run(&args, dumps),
             Command::Serve { config } => serve::run(load(&config)?, Some(&config), dumps, |_| {}),
-            Command::Check { config } => check(&config),
+            Command::Check { config, store } => check(&config, &store),
             Command::Rewrap(args) => rewrap::run(&args),
             Command::Keys { command } => keys_command::run(&command),
             Command::Key { command } => command.run(),
@@ -173,8 +176,11 @@ pub(crate) fn load(path: &Path) -> Result<Config, String> {
     sealgate_config::load(path).map_err(|e| e.to_string())
 }
 
-fn check(path: &Path) -> Result<(), String> {
+fn check(path: &Path, store: &store_check::StoreArgs) -> Result<(), String> {
     let config = load(path)?;
+    if store.bucket().is_some() {
+        return store_check::run(&config, path, store);
+    }
     let runtime = serve::control_runtime()?;
     plan::make(&config, runtime.handle(), AccessLog::off(), AuditLog::off())
         .map_err(|e| format!("{}: {e}", path.display()))?;

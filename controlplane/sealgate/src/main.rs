@@ -15,6 +15,7 @@ mod plan;
 mod rewrap;
 mod scan;
 mod serve;
+mod store_check;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ mod link;
 mod multipart;
 mod object;
 pub mod preset;
+mod raw;
 mod upload;
 mod versions;
 mod wire;
@@ -24,6 +25,7 @@ use sealgate_uring::Connector;
 
 pub use body::S3Body;
 pub use conditional::Unkept;
+pub use raw::{RawAnswer, RawRequest};
 pub use upload::S3Upload;
 pub use wire::{StoreCounters, StoreTimeouts};
 
@@ -215,6 +217,7 @@ impl<C: Connector> S3Store<C> {
             query: canonical_query(query),
             headers,
             body: Vec::new(),
+            payload: None,
             long: false,
         }
     }

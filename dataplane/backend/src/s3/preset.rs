@@ -228,6 +228,21 @@ static VERSITYGW: Preset = Preset {
     minimum_part: true,
 };
 
+/// A directory, as the gateway's own store keeps it. Not among [`PRESETS`]: it is a type of its own.
+pub static DIRECTORY: Preset = Preset {
+    name: "fs",
+    assumed: false,
+    ignores: &[],
+    atomic_copies: true,
+    metadata: S3_METADATA,
+    part_numbers: false,
+    checksums: false,
+    trailers: false,
+    versioning: false,
+    self_copy_keeps_etag: true,
+    minimum_part: false,
+};
+
 /// All of them, in the order of the configuration's documentation.
 pub static PRESETS: [&Preset; 7] = [
     &AWS, &CEPH, &SEAWEEDFS, &MINIO, &GARAGE, &VERSITYGW, &GENERIC,

@@ -86,6 +86,8 @@ pub(crate) struct Call {
     pub(crate) query: Vec<u8>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    /// What the signature says of the body, when that is not its hash.
+    pub(crate) payload: Option<PayloadHash>,
     pub(crate) repeat: Repeat,
     /// May take [`StoreTimeouts::long_response`].
     pub(crate) long: bool,
@@ -284,10 +286,10 @@ impl<C: Connector> Wire<C> {
         } else {
             self.link_unused_for(SURELY_OPEN).await?
         };
-        let payload = if call.body.is_empty() {
-            PayloadHash::Empty
-        } else {
-            PayloadHash::of(&call.body)
+        let payload = match call.payload {
+            Some(payload) => payload,
+            None if call.body.is_empty() => PayloadHash::Empty,
+            None => PayloadHash::of(&call.body),
         };
         signer.borrow_mut().sign(
             &call.method,

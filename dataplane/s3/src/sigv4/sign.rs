@@ -21,6 +21,8 @@ pub enum PayloadHash {
     Hash([u8; 32]),
     /// There is no body.
     Empty,
+    /// It is sent as `aws-chunked` and ends with a trailer: `STREAMING-UNSIGNED-PAYLOAD-TRAILER`.
+    UnsignedTrailer,
 }
 
 impl PayloadHash {
@@ -37,10 +39,13 @@ impl PayloadHash {
             Self::Unsigned => out.extend_from_slice(UNSIGNED_PAYLOAD.as_bytes()),
             Self::Empty => out.extend_from_slice(EMPTY_SHA256.as_bytes()),
             Self::Hash(hash) => encoding::push_hex(&hash, out),
+            Self::UnsignedTrailer => out.extend_from_slice(UNSIGNED_TRAILER),
         }
     }
 }
 
+/// Payload that is sent as `aws-chunked` with a trailer and without signatures.
+const UNSIGNED_TRAILER: &[u8] = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// Payload that is sent as `aws-chunked` with a signature per chunk and no trailers.
 const STREAMING_PAYLOAD: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 
