@@ -58,8 +58,10 @@ pub(crate) struct Finding {
 pub(crate) enum Aspect {
     /// Whether a condition is kept.
     Condition(sealgate_backend::s3::preset::Condition, bool),
-    /// Most bytes of metadata that were taken; the flag says that no limit was met.
-    Metadata(usize, bool),
+    /// `If-Match` on PutObject is kept for ETags without quotes, and never holds for others.
+    BareEtags,
+    /// Most bytes of metadata that were taken under one name.
+    Metadata(usize),
     PartNumbers(bool),
     Checksums(bool),
     Trailers(bool),

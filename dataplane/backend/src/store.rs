@@ -11,7 +11,7 @@ use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::fs::{FsBody, FsStore, FsUpload};
-use crate::s3::preset::Condition;
+use crate::s3::preset::{self, Condition, Metadata};
 use crate::s3::{S3Body, S3Store, S3Upload};
 use crate::types::{
     BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, Forward,
@@ -152,11 +152,11 @@ impl<C: Connector> Store<C> {
         }
     }
 
-    /// Most bytes of user metadata that the store takes, names (without `x-amz-meta-`) and values together.
-    pub fn metadata_limit(&self) -> usize {
+    /// Most user metadata that the store takes.
+    pub fn metadata_limit(&self) -> Metadata {
         match self {
             Self::S3(s) => s.preset().metadata,
-            Self::Fs(_) => crate::s3::preset::GENERIC.metadata,
+            Self::Fs(_) => preset::DIRECTORY.metadata,
         }
     }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use sealgate_backend::s3::preset::Metadata as MetadataLimit;
 use sealgate_backend::types::{BackendError, Location, ObjectInfo};
 use sealgate_envelope::law::{self, CipherLen};
 use sealgate_envelope::metadata::max_chars;
@@ -260,7 +261,7 @@ pub(crate) fn sealed_headers<C: Connector>(
 /// Stores the envelope with headers that are complete; `limit` is the most user metadata that the store takes.
 pub(crate) fn put_envelope(
     envelope: &Envelope,
-    limit: usize,
+    limit: MetadataLimit,
     headers: &mut HeaderMap,
 ) -> Result<(), Failure> {
     let value = envelope.encode().map_err(|e| {
@@ -287,7 +288,8 @@ pub(crate) fn put_metadata<C: Connector>(
     }
     if seal {
         let pairs: Vec<(&str, &[u8])> = pairs.iter().map(|(n, v)| (n.as_str(), &v[..])).collect();
-        let most = max_chars(core.store.metadata_limit());
+        let limit = core.store.metadata_limit();
+        let most = max_chars(limit.bytes.saturating_sub(2 * limit.each));
         let sealed = seal_metadata(dek, &object_id, core.random.bytes(), &pairs, most);
         let value = sealed.map_err(|e| {
             Failure::new(
@@ -314,18 +316,21 @@ pub(crate) fn put_metadata<C: Connector>(
 }
 
 /// The store's limit on all user metadata, which the envelope shares (S3-TRAPS 33).
-fn check_budget(headers: &HeaderMap, limit: usize) -> Result<(), Failure> {
+fn check_budget(headers: &HeaderMap, limit: MetadataLimit) -> Result<(), Failure> {
     let used: usize = headers
         .iter()
-        .filter_map(|(name, value)| Some(name.as_str().strip_prefix(META)?.len() + value.len()))
+        .filter_map(|(name, value)| {
+            Some(name.as_str().strip_prefix(META)?.len() + limit.each + value.len())
+        })
         .sum();
-    if used <= limit {
+    if used <= limit.bytes {
         return Ok(());
     }
     Err(Failure::new(
         ErrorCode::MetadataTooLarge,
         format!(
-            "Your metadata, with the envelope that the gateway adds, has {used} of at most {limit} bytes."
+            "Your metadata, with the envelope that the gateway adds, has {used} of at most {} bytes.",
+            limit.bytes
         ),
     ))
 }

@@ -65,14 +65,18 @@ fn compare(preset: &Preset, aspect: Aspect) -> (String, Stands) {
             };
             yes_no(preset.keeps(condition), found, words, Stands::Less)
         }
-        Aspect::Metadata(found, more) => {
-            let stands = match found.cmp(&preset.metadata) {
+        Aspect::BareEtags => match preset.bare_etags {
+            true => ("so".into(), Stands::Same),
+            false => compare(preset, Aspect::Condition(Condition::PutIfMatch, false)),
+        },
+        Aspect::Metadata(found) => {
+            let said = preset.metadata.bytes - preset.metadata.each;
+            let stands = match found.cmp(&said) {
                 std::cmp::Ordering::Less => Stands::Less,
                 std::cmp::Ordering::Equal => Stands::Same,
                 std::cmp::Ordering::Greater => Stands::More,
             };
-            let _ = more;
-            (preset.metadata.to_string(), stands)
+            (said.to_string(), stands)
         }
         _ if preset.assumed => unsaid(),
         Aspect::PartNumbers(found) => {
@@ -246,10 +250,13 @@ mod tests {
     fn exact(preset: &Preset) -> Vec<Aspect> {
         let mut all: Vec<Aspect> = Condition::ALL
             .into_iter()
-            .map(|c| Aspect::Condition(c, preset.keeps(c)))
+            .map(|c| match c {
+                Condition::PutIfMatch if preset.bare_etags => Aspect::BareEtags,
+                c => Aspect::Condition(c, preset.keeps(c)),
+            })
             .collect();
         all.extend([
-            Aspect::Metadata(preset.metadata, false),
+            Aspect::Metadata(preset.metadata.bytes - preset.metadata.each),
             Aspect::PartNumbers(preset.part_numbers),
             Aspect::Checksums(preset.checksums),
             Aspect::Trailers(preset.trailers),

@@ -1,12 +1,13 @@
 //! Conditions of writes at a store that does not keep them all (S3-TRAPS 31): nobody is told that one held when
 //! nothing looked.
 
+use http::{HeaderMap, HeaderValue, header};
 use sealgate_s3::conditions::{Conditions, EtagList};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_uring::Connector;
 
 use super::S3Store;
-use super::preset::Condition;
+use super::preset::{Condition, Preset};
 use crate::types::{BackendError, Location};
 
 /// What becomes of a condition that the store does not keep.
@@ -72,7 +73,8 @@ impl<C: Connector> S3Store<C> {
         let mut sent = conditions.clone();
         let mut checked = Conditions::default();
         let mut lacking = None;
-        if !preset.keeps(write.if_match()) && sent.if_match.is_some() {
+        let keeps_match = preset.keeps(write.if_match()) && !is_list(preset, write, &sent);
+        if !keeps_match && sent.if_match.is_some() {
             checked.if_match = sent.if_match.take();
             lacking = Some(write.if_match());
         }
@@ -110,6 +112,30 @@ impl<C: Connector> S3Store<C> {
             .map(|info| (info.etag.as_str(), info.last_modified / 1000));
         Ok(conditions.check_write(existing)?)
     }
+}
+
+/// Takes the quotes off the ETag in the condition of a PutObject, for a store that would compare them.
+pub(super) fn bare(preset: &Preset, headers: &mut HeaderMap) {
+    if !preset.bare_etags {
+        return;
+    }
+    let Some(value) = headers.get(header::IF_MATCH) else {
+        return;
+    };
+    let bare = value
+        .to_str()
+        .ok()
+        .and_then(|v| v.strip_prefix('"')?.strip_suffix('"'));
+    if let Some(bare) = bare.and_then(|v| HeaderValue::from_str(v).ok()) {
+        headers.insert(header::IF_MATCH, bare);
+    }
+}
+
+/// Whether there are several ETags where the store compares the whole list with the one it has.
+fn is_list(preset: &Preset, write: Write, conditions: &Conditions) -> bool {
+    preset.bare_etags
+        && write == Write::Put
+        && matches!(&conditions.if_match, Some(EtagList::Tags(tags)) if tags.len() > 1)
 }
 
 fn not_kept(condition: Condition, store: &str) -> S3Error {

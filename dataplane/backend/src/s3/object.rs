@@ -9,7 +9,7 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::encode_key;
 use sealgate_uring::Connector;
 
-use super::conditional::Write;
+use super::conditional::{Write, bare};
 use super::upload::PartsUpload;
 use super::wire::Repeat;
 use super::{S3Body, S3Store, S3Upload, headers};
@@ -119,6 +119,7 @@ impl<C: Connector> S3Store<C> {
         let mut call = self.call(Method::PUT, &at.bucket, Some(&at.key), &[]);
         extend(&mut call.headers, headers);
         call.write_conditions(&self.conditions_of(Write::Put, at, conditions).await?);
+        bare(self.options.preset, &mut call.headers);
         Ok(self.single_upload(call, len).into())
     }
 

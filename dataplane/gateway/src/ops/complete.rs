@@ -302,6 +302,8 @@ async fn completed_before<C: Connector>(
         BackendError::Answer(e) => matches!(
             e.code,
             ErrorCode::NoSuchUpload
+                // RGW, of the parts of an upload that is no more.
+                | ErrorCode::NoSuchKey
                 | ErrorCode::InternalError
                 | ErrorCode::InvalidPart
                 // The condition is on what this upload has made.

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName};
 use sealgate_backend::Store;
 use sealgate_backend::s3::S3Store;
+use sealgate_backend::s3::preset::Metadata;
 use sealgate_backend::types::{CopyRequest, GetRequest, Location, ObjectInfo, Stored};
 use sealgate_envelope::Envelope;
 use sealgate_s3::conditions::Conditions;
@@ -48,7 +49,7 @@ impl Replacement<'_> {
 pub(super) fn new_headers(
     info: &ObjectInfo,
     envelope: &Envelope,
-    limit: usize,
+    limit: Metadata,
 ) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::with_capacity(16);
     for name in COPIED.into_iter().chain(["x-amz-storage-class"]) {

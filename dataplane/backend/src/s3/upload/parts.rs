@@ -243,6 +243,7 @@ fn may_be_done(e: &BackendError) -> bool {
             matches!(
                 code,
                 ErrorCode::NoSuchUpload
+                    | ErrorCode::NoSuchKey
                     | ErrorCode::InternalError
                     | ErrorCode::InvalidPart
                     | ErrorCode::PreconditionFailed
