@@ -322,7 +322,7 @@ impl Target {
         let at = self.at(name)?;
         if !self.is_s3() {
             let made = self.core.store.create_upload(&at, &HeaderMap::new()).await;
-            return made.map_err(|e| e.to_string());
+            return made.map(|made| made.id).map_err(|e| e.to_string());
         }
         let answer = self
             .raw(

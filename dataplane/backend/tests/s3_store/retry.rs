@@ -101,7 +101,7 @@ async fn a_creation_is_tried_again_when_the_store_was_too_busy() {
     }]);
     let client = client(&fake);
     let id = client.create_upload(&at("key"), &HeaderMap::new()).await;
-    assert_eq!(id.unwrap(), "u1");
+    assert_eq!(id.unwrap().id, "u1");
     end(client, fake).await;
 }
 
@@ -117,7 +117,7 @@ async fn a_store_that_comes_up_is_reached() {
     let client = client(&fake);
     // Even what may not be repeated: nothing of it was sent.
     let id = client.create_upload(&at("key"), &HeaderMap::new()).await;
-    assert_eq!(id.unwrap(), "u1");
+    assert_eq!(id.unwrap().id, "u1");
     assert!(client.counters().retries.get() > 0);
     end(client, fake).await;
 }
@@ -154,7 +154,7 @@ async fn a_kept_connection_that_was_closed_is_replaced_once() {
         .await
         .unwrap();
     let id = client.create_upload(&at("key"), &HeaderMap::new()).await;
-    assert_eq!(id.unwrap(), "u1");
+    assert_eq!(id.unwrap().id, "u1");
     assert_eq!(
         (
             client.counters().connects.get(),
