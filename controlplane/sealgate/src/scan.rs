@@ -240,7 +240,7 @@ impl VersionPages {
             bucket: scope.bucket.clone(),
             request: VersionsRequest {
                 prefix: scope.prefix.clone().into(),
-                after: None,
+                ..VersionsRequest::default()
             },
             ended: false,
         }
@@ -328,6 +328,7 @@ pub(crate) fn location(bucket: &str, key: &Bytes) -> Result<Location, String> {
     Ok(Location {
         bucket: bucket.to_owned(),
         key: RawKey::new(key.clone()).map_err(|e| e.to_string())?,
+        version: None,
     })
 }
 

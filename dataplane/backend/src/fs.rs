@@ -33,8 +33,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sealgate_s3::bucket::Bucket;
+use sealgate_s3::error::{ErrorCode, S3Error};
 
-use crate::types::{BackendError, ListPage, ListRequest};
+use crate::types::{BackendError, ListPage, ListRequest, Location};
 use durable::DurableDirs;
 use layout::Layout;
 use session::Session;
@@ -118,6 +119,16 @@ fn random_hex() -> String {
     aws_lc_rs::rand::fill(&mut bytes)
         .expect("aws-lc aborts the process rather than give no randomness");
     format!("{:032x}", u128::from_ne_bytes(bytes))
+}
+
+/// A directory keeps no versions: what is there is version `null`, as in a bucket that never had any.
+fn unversioned(at: &Location) -> Result<()> {
+    match at.version.as_deref() {
+        None | Some("null") => Ok(()),
+        Some(version) => Err(S3Error::new(ErrorCode::NoSuchVersion)
+            .detail("VersionId", version)
+            .into()),
+    }
 }
 
 /// Milliseconds since the epoch.

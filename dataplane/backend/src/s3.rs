@@ -29,7 +29,7 @@ pub use raw::{RawAnswer, RawRequest};
 pub use upload::S3Upload;
 pub use wire::{StoreCounters, StoreTimeouts};
 
-use crate::types::BackendError;
+use crate::types::{BackendError, Location};
 use inbound::{Inbound, MAX_DOCUMENT};
 use preset::{Condition, Preset};
 use wire::{Call, MAX_ATTEMPTS, Repeat, Wire};
@@ -220,6 +220,15 @@ impl<C: Connector> S3Store<C> {
             payload: None,
             long: false,
         }
+    }
+
+    /// A request to an object, or to the version of it that is meant.
+    fn call_on(&self, method: Method, at: &Location) -> Call {
+        let mut call = self.call(method, &at.bucket, Some(&at.key), &[]);
+        if let Some(version) = &at.version {
+            call.query = canonical_query(&[("versionId", version)]);
+        }
+        call
     }
 
     /// Sends a call and gives its answer if that is a success.

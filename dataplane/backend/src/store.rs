@@ -6,7 +6,6 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_s3::route::RawKey;
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::{Block, Connector, Spans};
 
@@ -14,9 +13,9 @@ use crate::fs::{FsBody, FsStore, FsUpload};
 use crate::s3::preset::{self, Condition, Metadata};
 use crate::s3::{S3Body, S3Store, S3Upload};
 use crate::types::{
-    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, Forward,
-    Forwarded, GetRequest, ListPage, ListRequest, Location, ObjectInfo, PartsPage, Stored,
-    UploadsPage, UploadsRequest,
+    BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, DeleteOutcome,
+    Forward, Forwarded, GetRequest, ListPage, ListRequest, Location, ObjectInfo, PartsPage, Stored,
+    ToDelete, UploadsPage, UploadsRequest,
 };
 
 /// Result of an operation on a store.
@@ -244,23 +243,24 @@ impl<C: Connector> Store<C> {
         either!(self, s => s.delete(at, conditions).await)
     }
 
-    /// `DeleteObjects`: the outcome of each key, in order.
+    /// `DeleteObjects`: the outcome of each object, in order.
     pub async fn delete_many(
         &self,
         bucket: &str,
-        keys: &[RawKey],
-    ) -> Result<Vec<std::result::Result<HeaderMap, S3Error>>> {
+        objects: &[ToDelete],
+    ) -> Result<Vec<std::result::Result<DeleteOutcome, S3Error>>> {
         match self {
-            Self::S3(s) => s.delete_many(bucket, keys).await,
+            Self::S3(s) => s.delete_many(bucket, objects).await,
             Self::Fs(f) => {
-                let mut outcomes = Vec::with_capacity(keys.len());
-                for key in keys {
+                let mut outcomes = Vec::with_capacity(objects.len());
+                for object in objects {
                     let at = Location {
                         bucket: bucket.to_owned(),
-                        key: key.clone(),
+                        key: object.key.clone(),
+                        version: object.version.clone(),
                     };
                     outcomes.push(match f.delete(&at, &Conditions::default()).await {
-                        Ok(headers) => Ok(headers),
+                        Ok(_) => Ok(DeleteOutcome::default()),
                         Err(BackendError::Answer(e)) if e.code == ErrorCode::NoSuchBucket => {
                             return Err(e.into());
                         }

@@ -11,13 +11,37 @@ use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
 use sealgate_s3::xml::VersionEntry;
 
-/// A bucket and a key in it.
+/// A bucket and a key in it, and which version of the object there.
 #[derive(Clone, Debug)]
 pub struct Location {
     /// Bucket name.
     pub bucket: String,
     /// Key bytes, percent-decoded.
     pub key: RawKey,
+    /// The version that a read, a deletion or a copy's source means; `None` for the newest one, which writes make. No
+    /// part of what an envelope is bound to: a version is the same object wherever it stands in the row.
+    pub version: Option<String>,
+}
+
+impl Location {
+    /// The newest version at `key`.
+    #[must_use]
+    pub fn new(bucket: impl Into<String>, key: RawKey) -> Self {
+        Self {
+            bucket: bucket.into(),
+            key,
+            version: None,
+        }
+    }
+
+    /// Version `version` of what is here.
+    #[must_use]
+    pub fn at_version(&self, version: Option<String>) -> Self {
+        Self {
+            version,
+            ..self.clone()
+        }
+    }
 }
 
 /// An object as a store describes it, without its bytes.
@@ -73,6 +97,24 @@ pub struct CopyRequest {
     pub conditions: Conditions,
     /// The new object's headers; nothing is kept of the old ones.
     pub headers: HeaderMap,
+}
+
+/// An object to delete, in a `DeleteObjects`.
+#[derive(Clone, Debug)]
+pub struct ToDelete {
+    /// Its key.
+    pub key: RawKey,
+    /// The version to remove; `None` for what is newest.
+    pub version: Option<String>,
+}
+
+/// What became of an object that was deleted.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOutcome {
+    /// Whether a delete marker was made, or removed.
+    pub delete_marker: bool,
+    /// The delete marker's version.
+    pub delete_marker_version: Option<String>,
 }
 
 /// A listing of objects. Keys and prefixes are plain bytes: each store encodes them as its protocol needs.
@@ -204,15 +246,21 @@ pub struct UploadsPage {
 pub struct VersionsRequest {
     /// Only keys that start so.
     pub prefix: Bytes,
-    /// Continue after this key and version id.
+    /// Rolls keys up to this delimiter; empty for none.
+    pub delimiter: Bytes,
+    /// Continue after this key and version id; without an id, after all versions of the key.
     pub after: Option<(Bytes, String)>,
+    /// Most entries (versions, delete markers and common prefixes together), 1 to 1000; 0 for as many as there may be.
+    pub max_keys: usize,
 }
 
 /// One page of versions.
 #[derive(Clone, Debug, Default)]
 pub struct VersionsPage {
-    /// Versions and delete markers.
+    /// Versions and delete markers, as the store ordered them.
     pub versions: Vec<VersionEntry>,
+    /// Rolled-up prefixes.
+    pub common_prefixes: Vec<Bytes>,
     /// (key marker, version id marker) of the next page; `None` on the last one.
     pub next: Option<(Bytes, String)>,
 }

@@ -420,6 +420,9 @@ fn error_reply(
     }
     let mut reply = Reply::xml(error.to_xml(&resource, id, "sealgate"));
     reply.status = error.code.status();
+    if let Some(headers) = &error.headers {
+        reply = reply.with_all(headers);
+    }
     if let Some(pause) = retry_after {
         set(
             &mut reply.headers,

@@ -13,6 +13,7 @@ mod head_object;
 mod list_objects;
 mod list_parts;
 mod list_uploads;
+mod list_versions;
 mod put_object;
 mod upload_part;
 mod upload_part_copy;
@@ -74,6 +75,7 @@ async fn bodiless<C: Connector, T: Transport>(
         O::DeleteObject => delete_object::run(rq).await,
         O::CopyObject => slow::run(rq, client, copy_object::run(rq)).await,
         O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,
+        O::ListObjectVersions => list_versions::run(rq).await,
         O::CreateMultipartUpload => create_upload::run(rq).await,
         O::UploadPartCopy => slow::run(rq, client, upload_part_copy::run(rq)).await,
         O::AbortMultipartUpload => abort::run(rq).await,

@@ -43,7 +43,19 @@ impl<C: Connector> Request<'_, C> {
         }
     }
 
-    /// The object that the request names.
+    /// The version that the request names.
+    pub(crate) fn version(&self) -> Result<Option<String>, S3Error> {
+        match self.routed.query.get("versionId") {
+            Some("") => Err(S3Error::invalid_argument(
+                "Version id cannot be the empty string",
+                "versionId",
+                "",
+            )),
+            version => Ok(version.map(str::to_owned)),
+        }
+    }
+
+    /// The object that the request names, and which version of it.
     pub(crate) fn location(&self) -> Result<Location, S3Error> {
         let key = self
             .routed
@@ -54,6 +66,7 @@ impl<C: Connector> Request<'_, C> {
         Ok(Location {
             bucket: self.bucket()?.to_owned(),
             key,
+            version: self.version()?,
         })
     }
 

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use sealgate_backend::types::{ListRequest, Location, PartInfo};
+use sealgate_backend::Store;
+use sealgate_backend::types::{BackendError, ListRequest, Location, PartInfo, VersionsRequest};
 use sealgate_envelope::{Dek, Envelope, UploadId, law};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::RawKey;
@@ -88,6 +89,7 @@ pub(crate) fn staged_at(at: &Location, backend_id: &str, number: u16) -> Result<
     Ok(Location {
         bucket: at.bucket.clone(),
         key: RawKey::new(Bytes::from(key))?,
+        version: None,
     })
 }
 
@@ -134,13 +136,51 @@ pub(crate) async fn remove_staged<C: Connector>(
     backend_id: &str,
     staged: &[PartInfo],
 ) {
+    let mut versioned = false;
     for part in staged {
         let Ok(place) = staged_at(at, backend_id, part.number) else {
             continue;
         };
-        if let Err(e) = rq.store.delete(&place, &Default::default()).await {
-            tracing::warn!(error = %e, bucket = %at.bucket, "a staged part was left behind");
+        match rq.store.delete(&place, &Default::default()).await {
+            Ok(headers) if headers.contains_key("x-amz-delete-marker") => versioned = true,
+            Ok(_) => {}
+            Err(e) => {
+                tracing::warn!(error = %e, bucket = %at.bucket, "a staged part was left behind");
+            }
         }
+    }
+    if versioned && let Err(e) = remove_versions(rq, &at.bucket, staging_prefix(backend_id)).await {
+        tracing::warn!(error = %e, bucket = %at.bucket, "versions of a staged part were left behind");
+    }
+}
+
+/// Removes for good what a bucket that keeps versions has kept of staged parts.
+async fn remove_versions<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+    prefix: String,
+) -> Result<(), BackendError> {
+    let Store::S3(s3) = &rq.store else {
+        return Ok(());
+    };
+    let mut request = VersionsRequest {
+        prefix: prefix.into(),
+        ..VersionsRequest::default()
+    };
+    loop {
+        let page = s3.list_versions(bucket, &request).await?;
+        for version in page.versions {
+            let place = Location {
+                bucket: bucket.to_owned(),
+                key: RawKey::new(version.key)?,
+                version: Some(version.version_id),
+            };
+            s3.delete(&place, &Default::default()).await?;
+        }
+        if page.next.is_none() || page.next == request.after {
+            return Ok(());
+        }
+        request.after = page.next;
     }
 }
 

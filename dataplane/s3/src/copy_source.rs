@@ -86,18 +86,28 @@ impl CopySource {
 
     /// The header's value for a store.
     pub fn to_header(&self) -> HeaderValue {
-        let mut out = Vec::with_capacity(self.key.as_ref().len() + 80);
-        out.push(b'/');
-        out.extend_from_slice(self.bucket.as_str().as_bytes());
-        out.push(b'/');
-        encoding::encode_key(self.key.as_ref(), &mut out);
-        if let Some(version) = &self.version_id {
-            out.extend_from_slice(VERSION);
-            encoding::encode_query(version.as_bytes(), &mut out);
-        }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(out))
-            .expect("percent encoding is a legal header value")
+        let version = self.version_id.as_deref();
+        header_value(self.bucket.as_str(), self.key.as_ref(), version)
     }
+}
+
+/// The header's value for a store: `/bucket/key[?versionId=id]`. `bucket` is a legal name.
+///
+/// # Panics
+///
+/// When `bucket` holds what no bucket's name does.
+pub fn header_value(bucket: &str, key: &[u8], version_id: Option<&str>) -> HeaderValue {
+    let mut out = Vec::with_capacity(key.len() + 80);
+    out.push(b'/');
+    out.extend_from_slice(bucket.as_bytes());
+    out.push(b'/');
+    encoding::encode_key(key, &mut out);
+    if let Some(version) = version_id {
+        out.extend_from_slice(VERSION);
+        encoding::encode_query(version.as_bytes(), &mut out);
+    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(out))
+        .expect("percent encoding is a legal header value")
 }
 
 /// Reads `x-amz-copy-source-range`, which unlike `Range` must be one bounded range: `bytes=first-last`.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::xml::{self, Element};
 
@@ -272,6 +272,8 @@ pub struct S3Error {
     pub message: Cow<'static, str>,
     /// Further elements of the document, such as `ArgumentName`, in order.
     pub detail: Vec<(&'static str, String)>,
+    /// Headers of the answer that go with the error, such as `x-amz-delete-marker`.
+    pub headers: Option<Box<HeaderMap>>,
 }
 
 /// Elements of a store's error document that are handed on to the client: they describe the request, not the store.
@@ -305,6 +307,7 @@ impl S3Error {
             code,
             message,
             detail: Vec::new(),
+            headers: None,
         }
     }
 
@@ -314,6 +317,7 @@ impl S3Error {
             code,
             message: message.into(),
             detail: Vec::new(),
+            headers: None,
         }
     }
 
@@ -321,6 +325,15 @@ impl S3Error {
     #[must_use]
     pub fn detail(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.detail.push((name, value.into()));
+        self
+    }
+
+    /// Adds headers to the answer; none of them changes nothing.
+    #[must_use]
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        if !headers.is_empty() {
+            self.headers = Some(Box::new(headers));
+        }
         self
     }
 
@@ -389,6 +402,7 @@ impl S3Error {
             code,
             message,
             detail,
+            headers: None,
         })
     }
 }

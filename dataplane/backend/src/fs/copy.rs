@@ -12,7 +12,7 @@ use super::error::{answer, present};
 use super::record::Record;
 use super::shared::{Shared, read_record};
 use super::write::Temp;
-use super::{FsStore, Result, error, random_hex, seconds};
+use super::{FsStore, Result, error, random_hex, seconds, unversioned};
 use crate::types::{Copied, CopyRequest, Location};
 
 /// How often a copy of an object onto itself begins again because the object was replaced in the meantime.
@@ -64,6 +64,7 @@ impl FsStore {
         request: &CopyRequest,
         to: &Location,
     ) -> Result<(File, Record, u64)> {
+        unversioned(&request.source)?;
         let (from, to) = (request.source.clone(), to.clone());
         let (source_conditions, conditions) = (
             request.source_conditions.clone(),

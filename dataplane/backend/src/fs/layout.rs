@@ -144,6 +144,7 @@ mod tests {
             let at = Location {
                 bucket: bucket.into(),
                 key: RawKey::copy_from(key.as_bytes()).unwrap(),
+                version: None,
             };
             layout
                 .stripe(&at)

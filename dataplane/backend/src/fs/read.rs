@@ -11,7 +11,7 @@ use sealgate_uring::{Block, File, How, Spans};
 
 use super::record::{self, TAIL, Tail};
 use super::shared::Shared;
-use super::{FsStore, Result, error, seconds};
+use super::{FsStore, Result, error, seconds, unversioned};
 use crate::types::{BackendError, GetRequest, Location, ObjectInfo};
 
 /// The body of a read: one version of the object from first to last byte, whatever is written meanwhile.
@@ -127,6 +127,7 @@ impl FsStore {
 
     async fn open_object(&self, at: &Location) -> Result<Opened> {
         let failed = error::io("opening an object");
+        unversioned(at)?;
         let path = self.shared.layout.object(at)?;
         let file = match File::open(&path, How::Read).await {
             Ok(file) => file,

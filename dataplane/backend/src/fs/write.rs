@@ -13,7 +13,7 @@ use sealgate_uring::{Block, File, How, Spans};
 use super::error::{answer, present};
 use super::record::Record;
 use super::shared::Shared;
-use super::{FsStore, Result, error, now_ms, random_hex};
+use super::{FsStore, Result, error, now_ms, random_hex, unversioned};
 use crate::types::{Location, Stored};
 
 /// A file that is removed unless it is published.
@@ -228,6 +228,7 @@ impl FsStore {
     /// `NoSuchBucket`; `PreconditionFailed`, or `NoSuchKey` for an `If-Match` on nothing;
     /// [`BackendError::Io`](crate::types::BackendError::Io).
     pub async fn delete(&self, at: &Location, conditions: &Conditions) -> Result<HeaderMap> {
+        unversioned(at)?;
         let (lock, at, conditions) = (at, at.clone(), conditions.clone());
         let delete = move |shared: &Shared, guard| {
             let path = shared.layout.object(&at)?;

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::{Block, Connector, Spans};
 
-use super::headers;
 use super::inbound::Inbound;
 use super::wire::{Call, MAX_ATTEMPTS, Wire, unavailable};
+use super::{canonical_query, headers};
 use crate::types::BackendError;
 
 /// Bytes of one object, `Range` of them, in order.
@@ -24,6 +24,8 @@ pub struct S3Body<C: Connector> {
     /// Sent again with another range to resume.
     call: Box<Call>,
     etag: String,
+    /// Which version it is, where the store keeps versions.
+    version: Option<HeaderValue>,
     left: Range<u64>,
 }
 
@@ -33,7 +35,7 @@ impl<C: Connector> S3Body<C> {
         signer: Rc<RefCell<Signer>>,
         inbound: Inbound<C::Conn>,
         call: Call,
-        etag: String,
+        (etag, version): (String, Option<HeaderValue>),
         left: Range<u64>,
     ) -> Self {
         let mut body = Self {
@@ -42,6 +44,7 @@ impl<C: Connector> S3Body<C> {
             inbound: Some(Box::new(inbound)),
             call: Box::new(call),
             etag,
+            version,
             left,
         };
         if body.left.is_empty() {
@@ -124,7 +127,11 @@ impl<C: Connector> S3Body<C> {
             header::IF_MATCH,
             &format!("\"{}\"", self.etag),
         );
-        let inbound = self.wire.call(&self.signer, &mut self.call).await?;
+        let mut inbound = self.wire.call(&self.signer, &mut self.call).await?;
+        if self.is_gone(&inbound) && self.pin_version() {
+            self.wire.discard(inbound).await;
+            inbound = self.wire.call(&self.signer, &mut self.call).await?;
+        }
         let replaced = || unavailable("the object was replaced while it was read");
         let start = match inbound.head.status {
             StatusCode::PARTIAL_CONTENT => {
@@ -148,5 +155,29 @@ impl<C: Connector> S3Body<C> {
         }
         self.inbound = Some(Box::new(inbound));
         Ok(())
+    }
+
+    /// Whether what is read is no longer the newest at its key.
+    fn is_gone(&self, inbound: &Inbound<C::Conn>) -> bool {
+        matches!(
+            inbound.head.status,
+            StatusCode::PRECONDITION_FAILED | StatusCode::NOT_FOUND
+        ) || inbound.head.status.is_success()
+            && headers::etag(&inbound.head.headers).is_some_and(|etag| etag != self.etag)
+    }
+
+    /// Asks for the version by its id from now on; only when it has to be, since a store may allow its users no more
+    /// than to read what is newest.
+    fn pin_version(&mut self) -> bool {
+        let Some(version) = self.version.take() else {
+            return false;
+        };
+        match version.to_str() {
+            Ok(version) if self.call.query.is_empty() => {
+                self.call.query = canonical_query(&[("versionId", version)]);
+                true
+            }
+            _ => false,
+        }
     }
 }

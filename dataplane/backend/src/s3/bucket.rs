@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use sealgate_s3::checksum::md5;
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_s3::route::RawKey;
 use sealgate_s3::xml::{
     DeleteRequest, DeleteResult, ListAllMyBuckets, ListMultipartUploadsResult, ListObjectsResult,
     LocationConstraint, ObjectToDelete,
@@ -19,8 +18,8 @@ use super::object::bodiless;
 use super::wire::Repeat;
 use super::{S3Store, headers};
 use crate::types::{
-    BackendError, BucketInfo, ListPage, ListRequest, ListedObject, UploadInfo, UploadsPage,
-    UploadsRequest,
+    BackendError, BucketInfo, DeleteOutcome, ListPage, ListRequest, ListedObject, ToDelete,
+    UploadInfo, UploadsPage, UploadsRequest,
 };
 
 impl<C: Connector> S3Store<C> {
@@ -219,15 +218,15 @@ impl<C: Connector> S3Store<C> {
     pub async fn delete_many(
         &self,
         bucket: &str,
-        keys: &[RawKey],
-    ) -> Result<Vec<Result<HeaderMap, S3Error>>, BackendError> {
+        objects: &[ToDelete],
+    ) -> Result<Vec<Result<DeleteOutcome, S3Error>>, BackendError> {
         let request = DeleteRequest {
-            objects: keys
+            objects: objects
                 .iter()
-                .map(|key| ObjectToDelete {
-                    key: Bytes::copy_from_slice(key.as_ref()),
-                    version_id: None,
-                    etag: None,
+                .map(|object| ObjectToDelete {
+                    key: object.key.as_bytes().clone(),
+                    version_id: object.version.clone(),
+                    ..ObjectToDelete::default()
                 })
                 .collect(),
             quiet: false,
@@ -243,26 +242,46 @@ impl<C: Connector> S3Store<C> {
         );
         let (_, body) = self.fetch(&mut call).await?;
         let result = DeleteResult::parse(&body)?;
-        let mut failed: HashMap<Bytes, S3Error> = result
-            .errors
+        // By key and version: a key may be named several times, once for each of its versions.
+        let mut outcomes: HashMap<(Bytes, Option<String>), Result<DeleteOutcome, S3Error>> = result
+            .deleted
             .into_iter()
-            .map(|e| {
-                let code = ErrorCode::from_backend(http::StatusCode::FORBIDDEN, &e.code);
-                (e.key, S3Error::with_message(code, e.message))
+            .map(|d| {
+                let outcome = DeleteOutcome {
+                    delete_marker: d.delete_marker,
+                    delete_marker_version: d.delete_marker_version_id,
+                };
+                ((d.key, d.version_id), Ok(outcome))
             })
             .collect();
-        let deleted: std::collections::HashSet<Bytes> =
-            result.deleted.into_iter().map(|d| d.key).collect();
-        Ok(keys
+        for e in result.errors {
+            let code = ErrorCode::from_backend(http::StatusCode::FORBIDDEN, &e.code);
+            let error = S3Error::with_message(code, e.message);
+            outcomes.insert((e.key, e.version_id), Err(error));
+        }
+        Ok(objects
             .iter()
-            .map(|key| match failed.remove(key.as_ref()) {
-                Some(error) => Err(error),
-                None if deleted.contains(key.as_ref()) => Ok(HeaderMap::new()),
-                // A store that is silent about a key has not said that it is gone.
-                None => Err(S3Error::new(ErrorCode::InternalError)),
+            .map(|object| {
+                let key = object.key.as_bytes();
+                let unnamed = || outcomes.get(&(key.clone(), None));
+                outcomes
+                    .get(&(key.clone(), object.version.clone()))
+                    // Not every store repeats the version.
+                    .or_else(|| unnamed().filter(|_| named_once(objects, key)))
+                    .cloned()
+                    // A store that is silent about an object has not said that it is gone.
+                    .unwrap_or_else(|| Err(S3Error::new(ErrorCode::InternalError)))
             })
             .collect())
     }
+}
+
+fn named_once(objects: &[ToDelete], key: &Bytes) -> bool {
+    objects
+        .iter()
+        .filter(|o| o.key.as_bytes() == key)
+        .nth(1)
+        .is_none()
 }
 
 /// Keys are UTF-8 in S3.

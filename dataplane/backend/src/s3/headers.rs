@@ -1,7 +1,7 @@
 //! Reading and writing single headers.
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use sealgate_s3::time::parse_http_date;
 
 use crate::types::{BackendError, ObjectInfo};
@@ -100,6 +100,19 @@ pub(crate) fn forwarded_headers(headers: &HeaderMap) -> HeaderMap {
         };
         if concerns {
             kept.append(name.clone(), value.clone());
+        }
+    }
+    kept
+}
+
+/// The same of an error: a delete marker says in headers that it is one, and what may be done with it.
+pub(crate) fn error_headers(status: StatusCode, headers: &HeaderMap) -> HeaderMap {
+    let mut kept = answer_headers(headers);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        for name in [header::ALLOW, header::LAST_MODIFIED] {
+            if let Some(value) = headers.get(&name) {
+                kept.insert(name, value.clone());
+            }
         }
     }
     kept

@@ -267,11 +267,12 @@ impl<C: Connector> Wire<C> {
             .and_then(|seconds| seconds.parse().ok())
             .map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
         // The status alone says enough where the document is cut or no document at all.
+        let kept = headers::error_headers(status, &inbound.head.headers);
         let body = self
             .document(inbound, MAX_DOCUMENT)
             .await
             .unwrap_or_default();
-        let error = S3Error::from_backend_xml(status, &body);
+        let error = S3Error::from_backend_xml(status, &body).with_headers(kept);
         if !is_transient(status) {
             return BackendError::Answer(error);
         }

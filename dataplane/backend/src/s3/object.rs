@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use sealgate_s3::conditions::Conditions;
+use sealgate_s3::copy_source;
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_s3::route::encode_key;
 use sealgate_uring::Connector;
 
 use super::conditional::{Write, bare};
@@ -26,14 +26,12 @@ impl<C: Connector> S3Store<C> {
         at: &Location,
         conditions: &Conditions,
     ) -> Result<ObjectInfo, BackendError> {
-        let mut call = self.call(Method::HEAD, &at.bucket, Some(&at.key), &[]);
+        let mut call = self.call_on(Method::HEAD, at);
         conditions.to_headers(&mut call.headers);
-        let mut inbound = self
-            .send(&mut call)
-            .await
-            .map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
+        let mut inbound = self.send(&mut call).await.map_err(|e| bodiless_at(e, at))?;
         let head = std::mem::take(&mut inbound.head.headers);
         self.wire.finish(inbound);
+        check_version(at, &head)?;
         let len = headers::text(&head, &header::CONTENT_LENGTH)
             .and_then(|v| v.parse().ok())
             .ok_or_else(|| BackendError::Protocol("HEAD without a Content-Length".into()))?;
@@ -50,7 +48,7 @@ impl<C: Connector> S3Store<C> {
         at: &Location,
         request: &GetRequest,
     ) -> Result<(ObjectInfo, Range<u64>, S3Body<C>), BackendError> {
-        let mut call = self.call(Method::GET, &at.bucket, Some(&at.key), &[]);
+        let mut call = self.call_on(Method::GET, at);
         request.conditions.to_headers(&mut call.headers);
         if let Some((first, end)) = request.range {
             let range = match end {
@@ -61,6 +59,7 @@ impl<C: Connector> S3Store<C> {
         }
         let mut inbound = self.send(&mut call).await?;
         let head = std::mem::take(&mut inbound.head.headers);
+        check_version(at, &head)?;
         let length =
             headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
         let (stored, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {
@@ -91,7 +90,10 @@ impl<C: Connector> S3Store<C> {
             Rc::clone(&self.signer),
             inbound,
             call,
-            info.etag.clone(),
+            (
+                info.etag.clone(),
+                info.headers.get("x-amz-version-id").cloned(),
+            ),
             range.clone(),
         );
         Ok((info, range, body))
@@ -133,7 +135,7 @@ impl<C: Connector> S3Store<C> {
         at: &Location,
         conditions: &Conditions,
     ) -> Result<HeaderMap, BackendError> {
-        let mut call = self.call(Method::DELETE, &at.bucket, Some(&at.key), &[]);
+        let mut call = self.call_on(Method::DELETE, at);
         call.write_conditions(&self.conditions_of(Write::Delete, at, conditions).await?);
         let (head, _) = self.fetch(&mut call).await?;
         Ok(headers::answer_headers(&head))
@@ -161,14 +163,7 @@ impl<C: Connector> S3Store<C> {
             // The source may be the destination.
             call.repeat = Repeat::IfNotDone;
         }
-        let mut source = Vec::with_capacity(request.source.key.as_ref().len() + 64);
-        source.push(b'/');
-        source.extend_from_slice(request.source.bucket.as_bytes());
-        source.push(b'/');
-        encode_key(request.source.key.as_ref(), &mut source);
-        if let Ok(value) = HeaderValue::from_bytes(&source) {
-            call.headers.insert("x-amz-copy-source", value);
-        }
+        set_copy_source(&mut call.headers, &request.source);
         call.headers.insert(
             "x-amz-metadata-directive",
             HeaderValue::from_static("REPLACE"),
@@ -190,11 +185,50 @@ pub(super) fn extend(to: &mut HeaderMap, from: &HeaderMap) {
     }
 }
 
+/// Names where a copy comes from.
+pub(super) fn set_copy_source(headers: &mut HeaderMap, source: &Location) {
+    let version = source.version.as_deref();
+    let value = copy_source::header_value(&source.bucket, source.key.as_ref(), version);
+    headers.insert(copy_source::HEADER, value);
+}
+
+/// A store that takes no notice of version ids (SeaweedFS in a bucket that never had versions) answers with another
+/// version than was asked for: it has no such one. Only `null` may go unnamed.
+fn check_version(at: &Location, head: &HeaderMap) -> Result<(), BackendError> {
+    let Some(asked) = at.version.as_deref() else {
+        return Ok(());
+    };
+    match head.get("x-amz-version-id").map(HeaderValue::as_bytes) {
+        Some(found) if found == asked.as_bytes() => Ok(()),
+        None if asked == "null" => Ok(()),
+        _ => Err(S3Error::new(ErrorCode::NoSuchVersion)
+            .detail("VersionId", asked)
+            .into()),
+    }
+}
+
+/// [`bodiless`] of a request about an object or a version of it.
+fn bodiless_at(error: BackendError, at: &Location) -> BackendError {
+    let Some(version) = &at.version else {
+        return bodiless(error, ErrorCode::NoSuchKey);
+    };
+    match error {
+        BackendError::Answer(e) if e.code == ErrorCode::BadRequest => {
+            let message = "Invalid version id specified";
+            S3Error::invalid_argument(message, "versionId", version).into()
+        }
+        e => bodiless(e, ErrorCode::NoSuchVersion),
+    }
+}
+
 /// HEAD answers have no body to name their error: 404 means the key or bucket is missing.
 pub(super) fn bodiless(error: BackendError, missing: ErrorCode) -> BackendError {
     match error {
         BackendError::Answer(e) => BackendError::Answer(match e.code.status() {
-            StatusCode::NOT_FOUND => S3Error::new(missing),
+            StatusCode::NOT_FOUND => S3Error {
+                headers: e.headers,
+                ..S3Error::new(missing)
+            },
             StatusCode::FORBIDDEN => S3Error::new(ErrorCode::AccessDenied),
             StatusCode::PRECONDITION_FAILED => S3Error::new(ErrorCode::PreconditionFailed),
             _ => e,

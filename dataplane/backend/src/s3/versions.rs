@@ -2,14 +2,12 @@
 
 use std::ops::Range;
 
-use http::{HeaderValue, Method, header};
+use http::{Method, header};
 use sealgate_s3::conditions::Conditions;
-use sealgate_s3::error::ErrorCode;
-use sealgate_s3::route::encode_key;
 use sealgate_s3::xml::{CopyResult, ListVersionsResult, Tagging, Versioning};
 use sealgate_uring::Connector;
 
-use super::object::bodiless;
+use super::object::set_copy_source;
 use super::wire::Repeat;
 use super::{S3Store, headers};
 use crate::types::{
@@ -33,18 +31,8 @@ impl<C: Connector> S3Store<C> {
         at: &Location,
         version_id: &str,
     ) -> Result<ObjectInfo, BackendError> {
-        let query = [("versionId", version_id)];
-        let mut call = self.call(Method::HEAD, &at.bucket, Some(&at.key), &query);
-        let inbound = self
-            .send(&mut call)
-            .await
-            .map_err(|e| bodiless(e, ErrorCode::NoSuchKey))?;
-        let head = inbound.head.headers.clone();
-        self.wire.finish(inbound);
-        let len = headers::text(&head, &header::CONTENT_LENGTH)
-            .and_then(|v| v.parse().ok())
-            .ok_or_else(|| BackendError::Protocol("HEAD without a Content-Length".into()))?;
-        headers::object_info(head, len)
+        let at = at.at_version(Some(version_id.to_owned()));
+        self.head(&at, &Conditions::default()).await
     }
 
     /// `DeleteObject` of one version: it is gone for good.
@@ -84,12 +72,21 @@ impl<C: Connector> S3Store<C> {
         request: &VersionsRequest,
     ) -> Result<VersionsPage, BackendError> {
         let prefix = String::from_utf8_lossy(&request.prefix);
+        let delimiter = String::from_utf8_lossy(&request.delimiter);
+        let max_keys = match request.max_keys {
+            0 => 1000,
+            n => n,
+        };
+        let max_keys = max_keys.to_string();
         let mut query = vec![
             ("versions", ""),
             ("encoding-type", "url"),
-            ("max-keys", "1000"),
+            ("max-keys", &max_keys),
             ("prefix", &prefix),
         ];
+        if !delimiter.is_empty() {
+            query.push(("delimiter", &delimiter));
+        }
         let key_marker;
         if let Some((key, version_id)) = &request.after {
             key_marker = String::from_utf8_lossy(key);
@@ -108,6 +105,7 @@ impl<C: Connector> S3Store<C> {
         Ok(VersionsPage {
             next: list.next.filter(|_| list.is_truncated),
             versions: list.versions,
+            common_prefixes: list.common_prefixes,
         })
     }
 
@@ -117,7 +115,10 @@ impl<C: Connector> S3Store<C> {
     ///
     /// The store's answer.
     pub async fn tagging(&self, at: &Location) -> Result<Tagging, BackendError> {
-        let query = [("tagging", "")];
+        let mut query = vec![("tagging", "")];
+        if let Some(version) = &at.version {
+            query.push(("versionId", version));
+        }
         let mut call = self.call(Method::GET, &at.bucket, Some(&at.key), &query);
         let (_, body) = self.fetch(&mut call).await?;
         Ok(Tagging::parse(&body)?)
@@ -143,14 +144,7 @@ impl<C: Connector> S3Store<C> {
         // A part that is copied twice is the same part.
         call.repeat = Repeat::Always;
         conditions.copy_source_to_headers(&mut call.headers);
-        let mut from = Vec::with_capacity(source.key.as_ref().len() + 64);
-        from.push(b'/');
-        from.extend_from_slice(source.bucket.as_bytes());
-        from.push(b'/');
-        encode_key(source.key.as_ref(), &mut from);
-        if let Ok(value) = HeaderValue::from_bytes(&from) {
-            call.headers.insert("x-amz-copy-source", value);
-        }
+        set_copy_source(&mut call.headers, source);
         let bytes = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
         let name = header::HeaderName::from_static("x-amz-copy-source-range");
         headers::set(&mut call.headers, name, &bytes);

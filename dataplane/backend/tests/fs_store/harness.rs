@@ -59,6 +59,7 @@ pub(crate) fn at(key: impl AsRef<[u8]>) -> Location {
     Location {
         bucket: "bucket".into(),
         key: RawKey::copy_from(key.as_ref()).unwrap(),
+        version: None,
     }
 }
 

@@ -91,6 +91,7 @@ pub(crate) fn at(key: impl AsRef<[u8]>) -> Location {
     Location {
         bucket: "bucket".into(),
         key: RawKey::new(Bytes::copy_from_slice(key.as_ref())).unwrap(),
+        version: None,
     }
 }
 

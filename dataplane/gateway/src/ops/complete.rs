@@ -317,9 +317,13 @@ async fn completed_before<C: Connector>(
         && let Ok(envelope) = Envelope::decode(envelope.as_bytes())
         && envelope.fields.object_id == upload.envelope.fields.object_id
     {
+        let mut headers = http::HeaderMap::new();
+        if let Some(version) = info.headers.get("x-amz-version-id") {
+            headers.insert("x-amz-version-id", version.clone());
+        }
         return Ok(Stored {
             etag: info.etag,
-            headers: http::HeaderMap::new(),
+            headers,
         });
     }
     Err(error.into())

@@ -54,20 +54,19 @@ pub(crate) async fn find_source<'r, C: Connector>(
     let source = CopySource::from_headers(rq.headers)?.ok_or_else(|| {
         S3Error::invalid_argument("The copy source is missing.", "x-amz-copy-source", "")
     })?;
-    if source.version_id.is_some() {
-        return Err(Failure::new(
-            ErrorCode::NotImplemented,
-            "Copies of a version by its id are not supported.",
-        ));
-    }
     check_reserved(&source.key)?;
     let at = Location {
         bucket: source.bucket.as_str().to_owned(),
         key: source.key,
+        version: source.version_id,
     };
     rq.allow(&Operation::GetObject, &at.bucket, at.key.as_ref())?;
     let rule = rq.rule_for(&at)?;
-    let info = rq.store.head(&at, &Conditions::default()).await?;
+    let info = rq
+        .store
+        .head(&at, &Conditions::default())
+        .await
+        .map_err(|e| no_source(e, &at))?;
     let etag = if rule.encrypt {
         client_etag(&info.etag)
     } else {
@@ -76,6 +75,31 @@ pub(crate) async fn find_source<'r, C: Connector>(
     Conditions::from_copy_source_headers(rq.headers)?
         .check_copy_source(&etag, info.last_modified / 1000)?;
     Ok(Found { at, rule, info })
+}
+
+/// A source that is not there. What its HEAD said of a delete marker is no answer to a copy.
+fn no_source(error: BackendError, at: &Location) -> Failure {
+    match error {
+        BackendError::Answer(e)
+            if e.code == ErrorCode::MethodNotAllowed && at.version.is_some() =>
+        {
+            Failure::new(
+                ErrorCode::InvalidRequest,
+                "The source of a copy request may not specifically refer to a delete marker by version id.",
+            )
+        }
+        BackendError::Answer(e) => S3Error { headers: None, ..e }.into(),
+        e => e.into(),
+    }
+}
+
+/// Names the version that was copied, where the store keeps versions and did not name it itself.
+pub(crate) fn set_source_version(headers: &mut HeaderMap, source: &ObjectInfo) {
+    if let Some(version) = source.headers.get("x-amz-version-id") {
+        headers
+            .entry("x-amz-copy-source-version-id")
+            .or_insert_with(|| version.clone());
+    }
 }
 
 pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
@@ -87,7 +111,8 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let replace = directive(rq.headers, "x-amz-metadata-directive")?;
     let of_source = rq.of_source()?;
     let found = find_source(&of_source).await?;
-    if !replace && found.at.bucket == to.bucket && found.at.key == to.key {
+    let onto_itself = found.at.bucket == to.bucket && found.at.key == to.key;
+    if onto_itself && !replace && found.at.version.is_none() {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
@@ -122,7 +147,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 plain_metadata(&found.info)
             };
             put_plain(&metadata, &mut headers);
-            let source_conditions = Conditions::if_match(found.info.etag);
+            let source_conditions = Conditions::if_match(found.info.etag.clone());
             let request = CopyRequest {
                 source: found.at,
                 source_conditions,
@@ -134,7 +159,9 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 etag: copied.etag,
                 last_modified: copied.last_modified,
             };
-            Ok(Reply::xml(result.to_object_xml()).with_all(&copied.headers))
+            let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
+            set_source_version(&mut reply.headers, &found.info);
+            Ok(reply)
         }
         _ => {
             transcode(
@@ -270,7 +297,7 @@ async fn rewrap<C: Connector>(
     put_envelope(&envelope, core.store.metadata_limit(), &mut headers)?;
     let request = CopyRequest {
         source: found.at,
-        source_conditions: Conditions::if_match(sealed.info.etag),
+        source_conditions: Conditions::if_match(sealed.info.etag.clone()),
         conditions,
         headers,
     };
@@ -280,6 +307,7 @@ async fn rewrap<C: Connector>(
         last_modified: copied.last_modified,
     };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
+    set_source_version(&mut reply.headers, &sealed.info);
     set_encryption(&mut reply.headers, &rule.key);
     Ok(reply)
 }
@@ -416,6 +444,7 @@ async fn transcode<C: Connector>(
         last_modified: info.last_modified,
     };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&stored.headers);
+    set_source_version(&mut reply.headers, &source_info);
     if rule.encrypt {
         set_encryption(&mut reply.headers, &rule.key);
     }

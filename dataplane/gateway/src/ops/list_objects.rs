@@ -20,9 +20,9 @@ use crate::snapshot::Listing;
 /// S3's limit on a page.
 pub(crate) const MAX_PAGE: usize = 1000;
 /// HEADs under way at once in a `verify` listing.
-const VERIFY_CONCURRENCY: usize = 16;
+pub(crate) const VERIFY_CONCURRENCY: usize = 16;
 /// The last of all characters: appended to a prefix, it comes after every key under it.
-const AFTER_ALL: &str = "\u{10FFFF}";
+pub(crate) const AFTER_ALL: &str = "\u{10FFFF}";
 
 pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
     let query = &rq.routed.query;
@@ -102,7 +102,7 @@ pub(crate) fn page_size(asked: Option<i64>, name: &'static str) -> Result<usize,
 }
 
 /// A version 1 marker that is a rolled-up prefix means everything under it.
-fn after_marker(marker: &Bytes, prefix: &Bytes, delimiter: &Bytes) -> Bytes {
+pub(crate) fn after_marker(marker: &Bytes, prefix: &Bytes, delimiter: &Bytes) -> Bytes {
     let rolled_up = !delimiter.is_empty()
         && marker.len() > prefix.len()
         && marker.starts_with(prefix)
@@ -147,19 +147,20 @@ async fn contents<C: Connector>(
     bucket: &str,
     objects: Vec<ListedObject>,
 ) -> Result<Vec<Contents>, Failure> {
-    let verify = objects.iter().any(|object| {
-        rq.snapshot
-            .rule(bucket, &object.key)
-            .is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
-    });
-    if !verify {
+    if !objects.iter().any(|o| verifies(rq, bucket, &o.key)) {
         return Ok(objects
             .into_iter()
-            .map(|object| computed(rq, bucket, object))
+            .map(|object| {
+                let seen = computed(rq, bucket, &object.key, object.len);
+                entry(object, &seen)
+            })
             .collect());
     }
     stream::iter(objects)
-        .map(|object| verified(rq, bucket, object))
+        .map(|object| async move {
+            let seen = seen(rq, bucket, &object.key, None, object.len).await?;
+            Ok(entry(object, &seen))
+        })
         .buffered(VERIFY_CONCURRENCY)
         .collect::<Vec<_>>()
         .await
@@ -167,34 +168,41 @@ async fn contents<C: Connector>(
         .collect()
 }
 
-/// By the size law.
-fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, object: ListedObject) -> Contents {
-    let sealed = rq
-        .snapshot
-        .rule(bucket, &object.key)
-        .is_none_or(|rule| rule.encrypt);
-    let plain = law::object_plain_len(CipherLen(object.len)).filter(|_| sealed);
-    entry(object, plain.map(|p| p.0), sealed)
+/// What a client sees of a stored object.
+pub(crate) struct Seen {
+    /// Bytes.
+    pub(crate) size: u64,
+    /// Whether it is taken for a sealed one, so that its ETag has the client's form.
+    pub(crate) sealed: bool,
 }
 
-/// By looking at the object.
-async fn verified<C: Connector>(
+/// Whether sizes at a key are learned by a HEAD of each object.
+pub(crate) fn verifies<C: Connector>(rq: &Request<'_, C>, bucket: &str, key: &[u8]) -> bool {
+    rq.snapshot
+        .rule(bucket, key)
+        .is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
+}
+
+/// What a client sees of a stored object of `len` bytes, or of a version of it, the way the bucket's rule says.
+pub(crate) async fn seen<C: Connector>(
     rq: &Request<'_, C>,
     bucket: &str,
-    object: ListedObject,
-) -> Result<Contents, Failure> {
-    let rule = rq.snapshot.rule(bucket, &object.key);
-    if !rule.is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify) {
-        return Ok(computed(rq, bucket, object));
+    key: &Bytes,
+    version: Option<&str>,
+    len: u64,
+) -> Result<Seen, Failure> {
+    if !verifies(rq, bucket, key) {
+        return Ok(computed(rq, bucket, key, len));
     }
     let at = Location {
         bucket: bucket.to_owned(),
-        key: RawKey::new(object.key.clone())?,
+        key: RawKey::new(key.clone())?,
+        version: version.map(str::to_owned),
     };
     let info = match rq.store.head(&at, &Conditions::default()).await {
         Ok(info) => info,
         // Deleted since it was listed: it is shown as it was.
-        Err(_) => return Ok(computed(rq, bucket, object)),
+        Err(_) => return Ok(computed(rq, bucket, key, len)),
     };
     let envelope = info
         .headers
@@ -202,23 +210,38 @@ async fn verified<C: Connector>(
         .and_then(|v| Envelope::decode(v.as_bytes()).ok());
     let plain = match envelope.map(|e| e.fields.layout) {
         Some(Layout::Single { plain_len, .. }) => Some(plain_len.0),
-        Some(Layout::Multipart) => law::object_plain_len(CipherLen(object.len)).map(|p| p.0),
+        Some(Layout::Multipart) => law::object_plain_len(CipherLen(len)).map(|p| p.0),
         None => None,
     };
-    let sealed = plain.is_some();
-    Ok(entry(object, plain, sealed))
+    Ok(Seen {
+        size: plain.unwrap_or(len),
+        sealed: plain.is_some(),
+    })
 }
 
-fn entry(object: ListedObject, plain: Option<u64>, sealed: bool) -> Contents {
+/// By the size law.
+fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, key: &[u8], len: u64) -> Seen {
+    let sealed = rq
+        .snapshot
+        .rule(bucket, key)
+        .is_none_or(|rule| rule.encrypt);
+    let plain = law::object_plain_len(CipherLen(len)).filter(|_| sealed);
+    Seen {
+        size: plain.map_or(len, |p| p.0),
+        sealed,
+    }
+}
+
+fn entry(object: ListedObject, seen: &Seen) -> Contents {
     Contents {
         key: object.key,
         last_modified: object.last_modified,
-        etag: if sealed {
+        etag: if seen.sealed {
             client_etag(&object.etag)
         } else {
             object.etag
         },
-        size: plain.unwrap_or(object.len),
+        size: seen.size,
         owner: object
             .owner
             .map(|(id, display_name)| Owner { id, display_name }),

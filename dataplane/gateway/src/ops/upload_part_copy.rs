@@ -10,7 +10,7 @@ use sealgate_uring::{BlockSize, Connector, Spans};
 use crate::core::unix_seconds;
 use crate::failure::Failure;
 use crate::object::{Sealed, client_etag, unseal};
-use crate::ops::copy_object::find_source;
+use crate::ops::copy_object::{find_source, set_source_version};
 use crate::ops::get_object::{Answer, open};
 use crate::ops::upload_part::{check_len, put_part};
 use crate::pass;
@@ -111,6 +111,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         last_modified: unix_seconds() * 1000,
     };
     let mut reply = Reply::xml(result.to_part_xml());
+    set_source_version(&mut reply.headers, &found.info);
     if rule.encrypt {
         set_encryption(&mut reply.headers, &rule.key);
     }

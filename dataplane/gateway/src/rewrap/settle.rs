@@ -112,10 +112,7 @@ impl<C: Connector> Rewrapper<C> {
         let key = format!("{STAGING_PREFIX}rewrap-{:016x}", u64::from_be_bytes(name));
         let key = RawKey::new(key.into()).map_err(|e| BackendError::Protocol(e.to_string()))?;
         let mut probe = Probe {
-            at: Location {
-                bucket: bucket.to_owned(),
-                key,
-            },
+            at: Location::new(bucket, key),
             etag: String::new(),
             versions: Vec::new(),
         };

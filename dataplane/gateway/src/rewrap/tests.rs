@@ -135,10 +135,7 @@ fn run(store: FakeStore, options: Options, versioning: Versioning, all: Vec<Give
 }
 
 fn at(key: &str) -> Location {
-    Location {
-        bucket: BUCKET.into(),
-        key: RawKey::new(key.as_bytes().to_vec().into()).unwrap(),
-    }
+    Location::new(BUCKET, RawKey::new(key.as_bytes().to_vec().into()).unwrap())
 }
 
 fn core(

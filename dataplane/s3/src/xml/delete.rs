@@ -17,6 +17,8 @@ pub struct ObjectToDelete {
     pub version_id: Option<String>,
     /// Only if the object has this ETag (without quotes).
     pub etag: Option<String>,
+    /// Name of a further condition that S3 has in directory buckets only.
+    pub other_condition: Option<&'static str>,
 }
 
 /// Body of `DeleteObjects`.
@@ -52,6 +54,9 @@ impl DeleteRequest {
                     .child_text("ETag")
                     .map(|e| unquote(e).to_owned())
                     .filter(|e| !e.is_empty()),
+                other_condition: ["LastModifiedTime", "Size"]
+                    .into_iter()
+                    .find(|name| object.child(name).is_some()),
             });
         }
         if objects.is_empty() {

@@ -161,6 +161,11 @@ impl<'a> Element<'a> {
         self.children.iter().find(|c| c.name == name)
     }
 
+    /// The elements in it, whatever their names.
+    pub fn elements(&self) -> impl Iterator<Item = &Element<'a>> {
+        self.children.iter()
+    }
+
     /// All elements of this name directly inside.
     pub fn children<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Element<'a>> {
         self.children.iter().filter(move |c| c.name == name)

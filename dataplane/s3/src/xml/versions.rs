@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
-use super::list_objects::is_url_encoded;
-use super::{Element, listed, store_document, unexpected};
+use super::list_objects::{is_url_encoded, read_prefixes, write_prefix};
+use super::{Element, Owner, Writer, listed, store_document, unexpected, unquote, write_listed};
 use crate::error::S3Error;
+use crate::time;
 
 /// One version of an object, or a delete marker.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct VersionEntry {
     /// Key bytes.
     pub key: Bytes,
@@ -19,53 +20,160 @@ pub struct VersionEntry {
     pub is_delete_marker: bool,
     /// Bytes; 0 of a delete marker.
     pub size: u64,
+    /// Without quotes; empty of a delete marker.
+    pub etag: String,
+    /// Milliseconds since the epoch.
+    pub last_modified: i64,
+    /// Owner, when known.
+    pub owner: Option<Owner>,
+    /// Storage class, when known.
+    pub storage_class: Option<String>,
 }
 
 /// A page of a bucket's versions.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ListVersionsResult {
+    /// Bucket.
+    pub name: String,
+    /// The request's prefix.
+    pub prefix: Bytes,
+    /// The request's delimiter; empty for none.
+    pub delimiter: Bytes,
+    /// The request's key marker.
+    pub key_marker: Bytes,
+    /// The request's version id marker.
+    pub version_id_marker: String,
+    /// The request's limit.
+    pub max_keys: u64,
+    /// Whether keys are url-encoded on the wire (`encoding-type=url`).
+    pub url_encoded: bool,
     /// Whether more follows.
     pub is_truncated: bool,
-    /// Key marker and version id marker of the next page.
+    /// Key marker and version id marker of the next page; the latter is empty behind a common prefix.
     pub next: Option<(Bytes, String)>,
-    /// Versions first, then delete markers, each as the store ordered them.
+    /// Versions and delete markers: by key, and the newest of a key first.
     pub versions: Vec<VersionEntry>,
+    /// Rolled-up prefixes in bytewise order.
+    pub common_prefixes: Vec<Bytes>,
 }
 
 impl ListVersionsResult {
+    const ROOT: &'static str = "ListVersionsResult";
+
+    /// The document, with elements in S3's order.
+    pub fn to_xml(&self) -> Vec<u8> {
+        let url = self.url_encoded;
+        let mut w = Writer::document();
+        w.root(Self::ROOT);
+        w.text("Name", &self.name);
+        write_listed(&mut w, "Prefix", &self.prefix, url);
+        write_listed(&mut w, "KeyMarker", &self.key_marker, url);
+        w.text("VersionIdMarker", &self.version_id_marker);
+        if let Some((key, version)) = &self.next {
+            write_listed(&mut w, "NextKeyMarker", key, url);
+            if !version.is_empty() {
+                w.text("NextVersionIdMarker", version);
+            }
+        }
+        w.number("MaxKeys", self.max_keys);
+        if !self.delimiter.is_empty() {
+            write_listed(&mut w, "Delimiter", &self.delimiter, url);
+        }
+        if url {
+            w.text("EncodingType", "url");
+        }
+        w.boolean("IsTruncated", self.is_truncated);
+        for version in &self.versions {
+            version.write(&mut w, url);
+        }
+        for prefix in &self.common_prefixes {
+            write_prefix(&mut w, prefix, url);
+        }
+        w.close(Self::ROOT);
+        w.finish()
+    }
+
     /// Reads a store's document.
     pub fn parse(body: &[u8]) -> Result<Self, S3Error> {
-        let root = store_document(body, "ListVersionsResult")?;
+        let root = store_document(body, Self::ROOT)?;
         let url = is_url_encoded(&root);
-        let versions = root.children("Version").map(|e| read(e, url, false));
-        let markers = root.children("DeleteMarker").map(|e| read(e, url, true));
-        let versions = versions.chain(markers).collect::<Result<_, _>>()?;
-        let next = root.child_text("NextKeyMarker").map(|key| {
+        let bytes = |name| root.child_text(name).map(|t| listed(t, url));
+        let versions = root
+            .elements()
+            .filter(|e| matches!(e.name(), "Version" | "DeleteMarker"))
+            .map(|e| VersionEntry::read(e, url))
+            .collect::<Result<_, _>>()?;
+        let next = bytes("NextKeyMarker").map(|key| {
             let id = root.child_text("NextVersionIdMarker").unwrap_or("");
-            (listed(key, url), id.to_owned())
+            (key, id.to_owned())
         });
         Ok(Self {
+            name: root.child_text("Name").unwrap_or("").to_owned(),
+            prefix: bytes("Prefix").unwrap_or_default(),
+            delimiter: bytes("Delimiter").unwrap_or_default(),
+            key_marker: bytes("KeyMarker").unwrap_or_default(),
+            version_id_marker: root.child_text("VersionIdMarker").unwrap_or("").to_owned(),
+            max_keys: root.number("MaxKeys").unwrap_or(0),
+            url_encoded: url,
             is_truncated: root.flag("IsTruncated"),
             next,
             versions,
+            common_prefixes: read_prefixes(&root, url),
         })
     }
 }
 
-fn read(e: &Element<'_>, url: bool, is_delete_marker: bool) -> Result<VersionEntry, S3Error> {
-    Ok(VersionEntry {
-        key: e
-            .child_text("Key")
-            .map(|k| listed(k, url))
-            .ok_or_else(|| unexpected("a version without Key"))?,
-        version_id: e
-            .child_text("VersionId")
-            .ok_or_else(|| unexpected("a version without VersionId"))?
-            .to_owned(),
-        is_latest: e.flag("IsLatest"),
-        is_delete_marker,
-        size: e.number("Size").unwrap_or(0),
-    })
+impl VersionEntry {
+    fn write(&self, w: &mut Writer, url: bool) {
+        let element = if self.is_delete_marker {
+            "DeleteMarker"
+        } else {
+            "Version"
+        };
+        w.open(element);
+        write_listed(w, "Key", &self.key, url);
+        w.text("VersionId", &self.version_id);
+        w.boolean("IsLatest", self.is_latest);
+        w.text("LastModified", &time::iso8601(self.last_modified));
+        if !self.is_delete_marker {
+            w.etag("ETag", &self.etag);
+            w.number("Size", self.size);
+        }
+        if let Some(owner) = &self.owner {
+            owner.write(w, "Owner");
+        }
+        if !self.is_delete_marker {
+            let class = self.storage_class.as_deref().unwrap_or("STANDARD");
+            w.text("StorageClass", class);
+        }
+        w.close(element);
+    }
+
+    fn read(e: &Element<'_>, url: bool) -> Result<Self, S3Error> {
+        Ok(Self {
+            key: e
+                .child_text("Key")
+                .map(|k| listed(k, url))
+                .ok_or_else(|| unexpected("a version without Key"))?,
+            version_id: e
+                .child_text("VersionId")
+                .ok_or_else(|| unexpected("a version without VersionId"))?
+                .to_owned(),
+            is_latest: e.flag("IsLatest"),
+            is_delete_marker: e.name() == "DeleteMarker",
+            size: e.number("Size").unwrap_or(0),
+            etag: unquote(e.child_text("ETag").unwrap_or("")).to_owned(),
+            last_modified: e
+                .child_text("LastModified")
+                .and_then(time::parse_iso8601)
+                .unwrap_or(0),
+            owner: Owner::read(e, "Owner"),
+            storage_class: e
+                .child_text("StorageClass")
+                .filter(|s| !s.is_empty())
+                .map(str::to_owned),
+        })
+    }
 }
 
 /// Whether a bucket keeps versions.
@@ -164,6 +272,45 @@ mod tests {
             ListVersionsResult::parse(b"<ListVersionsResult><Version/></ListVersionsResult>")
                 .is_err()
         );
+    }
+
+    #[test]
+    fn pages_round_trip_with_versions_and_markers_in_their_order() {
+        let entry = |key: &str, id: &str, is_latest, is_delete_marker| VersionEntry {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            version_id: id.into(),
+            is_latest,
+            is_delete_marker,
+            size: if is_delete_marker { 0 } else { 7 },
+            etag: if is_delete_marker { "" } else { "abc-0" }.into(),
+            last_modified: 1_255_369_830_123,
+            owner: Some(Owner::default()),
+            storage_class: (!is_delete_marker).then(|| "STANDARD".into()),
+        };
+        for url in [false, true] {
+            let page = ListVersionsResult {
+                name: "b".into(),
+                prefix: "a ".into(),
+                delimiter: "/".into(),
+                key_marker: "a &".into(),
+                version_id_marker: "v9".into(),
+                max_keys: 3,
+                url_encoded: url,
+                is_truncated: true,
+                next: Some(("a <".into(), "v1".into())),
+                versions: vec![
+                    entry("a <", "v3", true, true),
+                    entry("a <", "v2", false, false),
+                    entry("a <", "v1", false, true),
+                ],
+                common_prefixes: vec!["a +/".into()],
+            };
+            let text = String::from_utf8(page.to_xml()).unwrap();
+            assert_eq!(ListVersionsResult::parse(text.as_bytes()).unwrap(), page);
+            let marker = text.split("<DeleteMarker>").nth(1).unwrap();
+            let marker = marker.split("</DeleteMarker>").next().unwrap();
+            assert!(!marker.contains("ETag") && !marker.contains("Size"));
+        }
     }
 
     #[test]
