@@ -27,10 +27,7 @@ impl FsStore {
                 if version.is_some_and(|(_, id)| *id != "null") {
                     return Err(answer(ErrorCode::NoSuchVersion));
                 }
-                let at = Location {
-                    bucket: request.bucket.to_owned(),
-                    key: key.clone(),
-                };
+                let at = Location::new(request.bucket, key.clone());
                 self.head(&at, &Conditions::default()).await?;
             }
             None => {

@@ -211,7 +211,7 @@ mod tests {
             let request = DeleteRequest {
                 objects: keys
                     .iter()
-                    .map(|k| ObjectToDelete { key: b(k), version_id: Some("v".into()), etag: Some("e".into()) })
+                    .map(|k| ObjectToDelete { key: b(k), version_id: Some("v".into()), etag: Some("e".into()), other_condition: None })
                     .collect(),
                 quiet,
             };
