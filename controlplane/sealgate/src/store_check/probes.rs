@@ -454,8 +454,7 @@ async fn bulk_deletes(target: &Target, tell: &Tell) -> Tried {
     let request = |count: usize| {
         let objects = (0..count).map(|n| ObjectToDelete {
             key: format!("{}bulk/{n}", target.prefix).into(),
-            version_id: None,
-            etag: None,
+            ..ObjectToDelete::default()
         });
         let request = DeleteRequest {
             objects: objects.collect(),

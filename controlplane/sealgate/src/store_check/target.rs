@@ -102,10 +102,8 @@ impl Target {
     /// `name` under the scratch prefix.
     pub(super) fn at(&self, name: &str) -> Result<Location, String> {
         let key = Bytes::from(format!("{}{name}", self.prefix));
-        Ok(Location {
-            bucket: self.bucket.clone(),
-            key: RawKey::new(key).map_err(|e| e.to_string())?,
-        })
+        let key = RawKey::new(key).map_err(|e| e.to_string())?;
+        Ok(Location::new(self.bucket.clone(), key))
     }
 
     /// Whether the store speaks S3.
@@ -484,7 +482,7 @@ impl Target {
         };
         let mut request = VersionsRequest {
             prefix: Bytes::from(self.prefix.clone()),
-            after: None,
+            ..VersionsRequest::default()
         };
         // A store without versions may not know the question.
         while let Ok(page) = s3.list_versions(&self.bucket, &request).await {
