@@ -31,6 +31,8 @@ pub struct Config {
     pub buckets: Vec<BucketRule>,
     /// `[[credentials]]`
     pub credentials: Vec<Credential>,
+    /// `[anonymous]`: what requests without a signature may do.
+    pub anonymous: Option<Vec<Grant>>,
     /// `[log]`
     pub log: Log,
 }
@@ -356,6 +358,8 @@ pub struct Credential {
     pub allow: Vec<Grant>,
     /// Whom the store sees.
     pub store_user: Option<StoreUser>,
+    /// Whether version 2 signatures are taken too.
+    pub sigv2: bool,
 }
 
 /// A user of the store.

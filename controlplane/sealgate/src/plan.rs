@@ -216,6 +216,13 @@ fn snapshot(config: &Config) -> Snapshot {
             .iter()
             .map(|c| (c.access_key.clone(), credential(c)))
             .collect::<HashMap<_, _>>(),
+        anonymous: config.anonymous.as_ref().map(|allow| Credential {
+            // Found by no access key, so nothing is ever compared with it.
+            secret: SecretKey::new(b""),
+            allow: grants(allow),
+            store_user: None,
+            sigv2: false,
+        }),
         buckets: config.buckets.iter().map(bucket_rule).collect(),
         timeouts: ClientTimeouts {
             header: t.header,
@@ -230,20 +237,24 @@ fn snapshot(config: &Config) -> Snapshot {
 fn credential(c: &sealgate_config::Credential) -> Credential {
     Credential {
         secret: secret(&c.secret_key),
-        allow: c
-            .allow
-            .iter()
-            .map(|grant| Grant {
-                bucket: grant.bucket.clone(),
-                prefix: grant.prefix.clone().into_bytes(),
-                actions: grant.actions.iter().map(action).collect(),
-            })
-            .collect(),
+        allow: grants(&c.allow),
         store_user: c.store_user.as_ref().map(|user| StoreUser {
             access_key: user.access_key.clone(),
             secret: secret(&user.secret_key),
         }),
+        sigv2: c.sigv2,
     }
+}
+
+fn grants(allow: &[sealgate_config::Grant]) -> Vec<Grant> {
+    allow
+        .iter()
+        .map(|grant| Grant {
+            bucket: grant.bucket.clone(),
+            prefix: grant.prefix.clone().into_bytes(),
+            actions: grant.actions.iter().map(action).collect(),
+        })
+        .collect()
 }
 
 fn action(action: &sealgate_config::Action) -> Action {

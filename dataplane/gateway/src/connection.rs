@@ -8,13 +8,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sealgate_http1::{Framing, Limits, ParseError, RequestHead};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::{Operation, Routed, route};
-use sealgate_s3::sigv4::{Authorization, verify};
+use sealgate_s3::sigv4::Authorization;
 use sealgate_telemetry::Entry;
 use sealgate_uring::{Connector, Transport};
 
+use crate::auth::{authenticate, hoisted};
 use crate::body::Body;
 use crate::client::{Client, NoHead};
-use crate::core::{Core, unix_seconds};
+use crate::core::Core;
 use crate::failure::Failure;
 use crate::ops;
 use crate::reply::{Reply, ReplyBody, set};
@@ -221,32 +222,17 @@ async fn handle<C: Connector, T: Transport>(
         context.key = key.as_ref().to_vec();
     }
     let auth = Authorization::parse(&head.target, &head.headers)?;
-    let Some(access_key) = auth.access_key() else {
-        return Err(S3Error::with_message(
-            ErrorCode::AccessDenied,
-            "This gateway answers signed requests only.",
-        )
-        .into());
-    };
-    let Some(credential) = snapshot.credentials.get(access_key) else {
-        return Err(S3Error::new(ErrorCode::InvalidAccessKeyId).into());
-    };
-    access_key.clone_into(&mut context.access_key);
-    let verified = verify(
-        &auth,
-        &credential.secret,
-        &mut core.signing_keys.borrow_mut(),
-        &head.method,
-        &head.target,
-        &head.headers,
-        unix_seconds(),
-    )?;
-    let hoisted;
+    if let Some(access_key) = auth.access_key()
+        && snapshot.credentials.contains_key(access_key)
+    {
+        access_key.clone_into(&mut context.access_key);
+    }
+    let (credential, verified) = authenticate(core, snapshot, head, &auth, &routed)?;
+    let access_key = auth.access_key().unwrap_or_default();
+    let all;
     let headers = if auth.is_presigned() {
-        let mut all = head.headers.clone();
-        routed.query.hoisted_headers(&mut all);
-        hoisted = all;
-        &hoisted
+        all = hoisted(&auth, &head.headers, &routed.query);
+        &all
     } else {
         &head.headers
     };

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod auth;
 mod body;
 mod checksums;
 mod client;

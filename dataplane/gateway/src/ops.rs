@@ -18,7 +18,7 @@ mod put_object;
 mod upload_part;
 mod upload_part_copy;
 
-pub(crate) use get_object::{Opening, override_headers};
+pub(crate) use get_object::{OVERRIDES, Opening, override_headers};
 use http::Method;
 pub(crate) use list_objects::MAX_PAGE;
 use sealgate_s3::error::{ErrorCode, S3Error};

@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub base_domains: Vec<String>,
     /// By access key.
     pub credentials: HashMap<String, Credential>,
+    /// What requests without a signature may do; its secret is nobody's.
+    pub anonymous: Option<Credential>,
     /// First match wins.
     pub buckets: Vec<BucketRule>,
     /// Time-outs towards clients.
@@ -25,12 +27,14 @@ pub struct Snapshot {
 
 /// Somebody who may send requests.
 pub struct Credential {
-    /// Shared secret of SigV4.
+    /// Shared secret of signatures.
     pub secret: SecretKey,
     /// What is allowed; anything else is not.
     pub allow: Vec<Grant>,
     /// Whose signature the store sees, where it is not the gateway's own.
     pub store_user: Option<StoreUser>,
+    /// Whether version 2 signatures are taken too.
+    pub sigv2: bool,
 }
 
 /// A user of the store.

@@ -18,6 +18,7 @@ pub mod headers;
 pub mod range;
 pub mod redact;
 pub mod route;
+pub mod sigv2;
 pub mod sigv4;
 pub mod time;
 pub mod xml;

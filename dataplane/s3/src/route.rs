@@ -116,8 +116,8 @@ fn split_path(path: &[u8]) -> Result<(Option<Bucket>, &[u8]), S3Error> {
     Ok((Some(Bucket::new(String::from_utf8_lossy(bucket))?), key))
 }
 
-/// Bucket that a host under a base domain names; `None` for the base domain itself and for foreign hosts.
-fn virtual_bucket(host: &[u8], base_domains: &[String]) -> Option<String> {
+/// Bucket that a host under a base domain names, lower case; `None` for the base domain itself and for foreign hosts.
+pub fn virtual_bucket(host: &[u8], base_domains: &[String]) -> Option<String> {
     if base_domains.is_empty() || host.first() == Some(&b'[') {
         return None;
     }

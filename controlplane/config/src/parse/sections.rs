@@ -24,6 +24,10 @@ pub(super) fn config(root: &Reader<'_>) -> Option<Config> {
     let buckets = buckets(root, &keys);
     let has_users = !matches!(backend, Some(Backend::Fs { .. }));
     let credentials = credentials(root, has_users);
+    // Not `grants`: here a missing list is an error, and must never mean everything.
+    let anonymous = root
+        .table("anonymous", "anonymous")
+        .map(|table| allowed(&table));
     let log = log(&root.table_or_default("log", "log"));
     Some(Config {
         listen: listen?,
@@ -36,6 +40,7 @@ pub(super) fn config(root: &Reader<'_>) -> Option<Config> {
             .collect(),
         buckets,
         credentials,
+        anonymous,
         log: log?,
     })
 }
@@ -385,12 +390,14 @@ fn credentials(root: &Reader<'_>, has_users: bool) -> Vec<Credential> {
         let secret_key = table.secret("secret_key");
         let allow = grants(&table);
         let store_user = store_user(&table, has_users);
+        let sigv2 = table.boolean("sigv2") == Some(true);
         if let (Some(access_key), Some(secret_key)) = (access_key, secret_key) {
             all.push(Credential {
                 access_key: access_key.value,
                 secret_key,
                 allow,
                 store_user,
+                sigv2,
             });
         }
     }
@@ -405,6 +412,11 @@ fn grants(table: &Reader<'_>) -> Vec<Grant> {
             actions: vec![Action::All],
         }];
     }
+    allowed(table)
+}
+
+/// What stands in `allow`: the same keys wherever that is.
+fn allowed(table: &Reader<'_>) -> Vec<Grant> {
     let read = |grant: Reader<'_>| {
         let bucket = grant.parsed("bucket", |text| {
             values::bucket_pattern(text).then(|| text.to_owned())

@@ -84,6 +84,12 @@ pub const SECTIONS: &[Section] = &[
                 "Who may send requests.",
             ),
             row(
+                "anonymous",
+                Kind::Table,
+                Absent("every request needs a signature"),
+                "What requests without a signature may do.",
+            ),
+            row(
                 "log",
                 Kind::Table,
                 Absent("all its defaults"),
@@ -449,6 +455,12 @@ pub const SECTIONS: &[Section] = &[
                 "What is allowed; nothing else is. An empty list allows nothing.",
             ),
             row(
+                "sigv2",
+                Kind::Boolean,
+                Value("false"),
+                "Takes signatures of version 2 (HMAC-SHA1) too, as headers, in URLs and in forms: for clients that know nothing newer. They cover neither the body nor all headers, so only over a network that is trusted, or TLS.",
+            ),
+            row(
                 "backend_access_key",
                 Kind::Text,
                 Absent("the gateway's own"),
@@ -469,8 +481,22 @@ pub const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        path: "anonymous",
+        header: "[anonymous]",
+        doc: "What requests without a signature may do: nothing, where this table is left out. Anybody who can reach the \
+              gateway is meant, and gets plaintext: name the buckets and prefixes, and grant `read` alone unless there is \
+              a reason. The store is asked with the gateway's own credentials, so its policies and ACLs do not limit it; \
+              nor does a store's public bucket open anything here.",
+        rows: &[row(
+            "allow",
+            Kind::Tables,
+            Required,
+            "What is allowed; nothing else is.",
+        )],
+    },
+    Section {
         path: "credentials[].allow[]",
-        header: "[[credentials]] allow = [{ … }]",
+        header: "[[credentials]] allow = [{ … }], [anonymous] allow = [{ … }]",
         doc: "A set of operations on a set of keys.",
         rows: &[
             row(

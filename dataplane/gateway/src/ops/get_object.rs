@@ -519,19 +519,21 @@ pub(crate) async fn add_checksum<C: Connector>(
     Ok(())
 }
 
+/// Parameters that stand for a header of the answer.
+pub(crate) const OVERRIDES: [(&str, HeaderName); 6] = [
+    ("response-content-type", header::CONTENT_TYPE),
+    ("response-content-language", header::CONTENT_LANGUAGE),
+    ("response-expires", header::EXPIRES),
+    ("response-cache-control", header::CACHE_CONTROL),
+    ("response-content-disposition", header::CONTENT_DISPOSITION),
+    ("response-content-encoding", header::CONTENT_ENCODING),
+];
+
 /// `response-*` parameters replace headers of the answer; for signed requests, which all are.
 pub(crate) fn override_headers<C: Connector>(
     rq: &Request<'_, C>,
     headers: &mut HeaderMap,
 ) -> Result<(), Failure> {
-    const OVERRIDES: [(&str, HeaderName); 6] = [
-        ("response-content-type", header::CONTENT_TYPE),
-        ("response-content-language", header::CONTENT_LANGUAGE),
-        ("response-expires", header::EXPIRES),
-        ("response-cache-control", header::CACHE_CONTROL),
-        ("response-content-disposition", header::CONTENT_DISPOSITION),
-        ("response-content-encoding", header::CONTENT_ENCODING),
-    ];
     for (parameter, name) in OVERRIDES {
         if let Some(value) = rq.routed.query.get(parameter) {
             let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use crate::encoding;
 use crate::error::{ErrorCode, S3Error};
 use crate::route::{Query, split_target};
-use crate::time;
+use crate::{sigv2, time};
 
 /// Longest region or access key that is looked at, bytes; real ones stay below 130.
 const MAX_FIELD: usize = 256;
@@ -60,6 +60,8 @@ pub enum Authorization {
     Header(Box<Signed>),
     /// By the parameters of a presigned URL.
     Presigned(Box<Signed>),
+    /// By a version 2 signature, in either place.
+    V2(Box<sigv2::Signed>),
 }
 
 fn header_malformed(message: &'static str) -> S3Error {
@@ -70,18 +72,11 @@ fn query_malformed(message: &'static str) -> S3Error {
     S3Error::with_message(ErrorCode::AuthorizationQueryParametersError, message)
 }
 
-fn only_sigv4() -> S3Error {
-    S3Error::with_message(
-        ErrorCode::InvalidRequest,
-        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
-    )
-}
-
 impl Authorization {
     /// Reads a request's authorization. `target` is the raw request-target.
     ///
-    /// Errors: `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`, `InvalidRequest` for signature
-    /// version 2, `InvalidArgument` for two mechanisms at once, `AccessDenied` for a missing date.
+    /// Errors: `AuthorizationHeaderMalformed`, `AuthorizationQueryParametersError`, `InvalidArgument` for two mechanisms
+    /// at once and for a malformed version 2 header, `AccessDenied` for a missing date.
     pub fn parse(target: &[u8], headers: &HeaderMap) -> Result<Authorization, S3Error> {
         let (_, query) = split_target(target);
         let has = |name: &[u8]| memchr::memmem::find(query, name).is_some();
@@ -89,7 +84,10 @@ impl Authorization {
             has(b"X-Amz-Algorithm") || has(b"X-Amz-Signature") || has(b"X-Amz-Credential");
         // Only a query with one of these words can belong to a presigned URL; parsing decides.
         let presigned = if presigned {
-            Self::from_query(&Query::parse(query)?)?
+            Self::from_query(&Query::parse(query)?)?.map(|signed| Self::Presigned(Box::new(signed)))
+        } else if has(b"AWSAccessKeyId") && has(b"Signature") {
+            sigv2::Signed::from_query(&Query::parse(query)?)?
+                .map(|signed| Self::V2(Box::new(signed)))
         } else {
             None
         };
@@ -110,27 +108,29 @@ impl Authorization {
                     .map_err(|_| header_malformed("The authorization header is not ASCII."))?;
                 Self::from_header(text, headers)
             }
-            (None, Some(signed)) => Ok(Self::Presigned(Box::new(signed))),
-            (None, None) => {
-                if has(b"AWSAccessKeyId=") && has(b"Signature=") {
-                    return Err(only_sigv4());
-                }
-                Ok(Self::Anonymous)
-            }
+            (None, Some(presigned)) => Ok(presigned),
+            (None, None) => Ok(Self::Anonymous),
         }
     }
 
     /// Access key id; `None` for anonymous requests.
     pub fn access_key(&self) -> Option<&str> {
-        self.signed().map(|s| s.credential.access_key.as_str())
+        match self {
+            Self::V2(signed) => Some(signed.access_key()),
+            _ => self.signed().map(|s| s.credential.access_key.as_str()),
+        }
     }
 
     /// Whether it came in the query.
     pub fn is_presigned(&self) -> bool {
-        matches!(self, Self::Presigned(_))
+        match self {
+            Self::Presigned(_) => true,
+            Self::V2(signed) => signed.is_presigned(),
+            Self::Anonymous | Self::Header(_) => false,
+        }
     }
 
-    /// Scope of the signature.
+    /// Scope of a version 4 signature.
     pub fn credential(&self) -> Option<&Credential> {
         self.signed().map(|s| &s.credential)
     }
@@ -148,7 +148,7 @@ impl Authorization {
 
     fn signed(&self) -> Option<&Signed> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::V2(_) => None,
             Self::Header(s) | Self::Presigned(s) => Some(s),
         }
     }
@@ -166,7 +166,7 @@ impl Authorization {
                     "Signature Version 4A (AWS4-ECDSA-P256-SHA256) is not implemented.",
                 ));
             }
-            "AWS" => return Err(only_sigv4()),
+            "AWS" => return Ok(Self::V2(Box::new(sigv2::Signed::from_header(fields)?))),
             _ => {
                 return Err(S3Error::invalid_argument(
                     "Unsupported Authorization Type",
@@ -324,7 +324,7 @@ impl Authorization {
 
 impl Credential {
     /// Parses `access key/date/region/s3/aws4_request`. An access key may itself hold slashes.
-    fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "The Credential is malformed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
         let mut fields = text.rsplitn(5, '/');
         let mut next = || fields.next().ok_or(FORM);

@@ -33,6 +33,11 @@ impl SecretKey {
         }
     }
 
+    /// The secret itself, for what is not derived from `AWS4` and the secret.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.prefixed[4..]
+    }
+
     /// A second handle on the same secret, with the same place in caches.
     #[must_use]
     pub fn duplicate(&self) -> Self {

@@ -275,7 +275,7 @@ fn malformed_authorization() {
             "AWS4-ECDSA-P256-SHA256 ",
             ErrorCode::NotImplemented,
         ),
-        ("AWS4-HMAC-SHA256 ", "AWS ", ErrorCode::InvalidRequest),
+        ("AWS4-HMAC-SHA256 ", "AWS ", ErrorCode::InvalidArgument),
         ("AWS4-HMAC-SHA256 ", "Bearer ", ErrorCode::InvalidArgument),
         (
             "Credential=",
@@ -355,10 +355,19 @@ fn malformed_authorization() {
         ErrorCode::AuthorizationHeaderMalformed
     );
     let v2 = b"/?AWSAccessKeyId=a&Expires=1&Signature=s";
-    assert_eq!(
-        Authorization::parse(v2, &headers(&[])).unwrap_err().code,
-        ErrorCode::InvalidRequest
+    let old = Authorization::parse(v2, &headers(&[])).unwrap();
+    assert_eq!(old.access_key(), Some("a"));
+    assert!(old.is_presigned());
+    let refused = verify(
+        &old,
+        &SecretKey::new(b"s"),
+        &mut SigningKeyCache::new(),
+        &Method::GET,
+        v2,
+        &headers(&[]),
+        0,
     );
+    assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidRequest);
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub fn anonymous(headers: &HeaderMap) -> Result<Verified, S3Error> {
 ///
 /// Errors: `RequestTimeTooSkewed`; `AccessDenied` for a presigned URL outside of its time and for `x-amz-*` headers
 /// that were not signed; `SignatureDoesNotMatch`; `InvalidRequest` or `InvalidArgument` for `x-amz-content-sha256`;
-/// `InvalidURI`. An anonymous request is `AccessDenied`.
+/// `InvalidURI`. An anonymous request is `AccessDenied`, a version 2 signature `InvalidRequest`.
 pub fn verify(
     authorization: &Authorization,
     secret: &SecretKey,
@@ -64,6 +64,8 @@ pub fn verify(
 ) -> Result<Verified, S3Error> {
     let (signed, presigned) = match authorization {
         Authorization::Anonymous => return Err(S3Error::new(ErrorCode::AccessDenied)),
+        // Only who allows it verifies it: `sigv2::Signed::verify`.
+        Authorization::V2(_) => return Err(crate::sigv2::only_sigv4()),
         Authorization::Header(signed) => (signed, false),
         Authorization::Presigned(signed) => (signed, true),
     };
