@@ -173,8 +173,14 @@ impl Signed {
         let (path, raw_query) = split_target(target);
         let query = Query::parse(raw_query)?;
         let text = self.string_to_sign(method, path, &query, host_bucket, headers);
-        let right = sign(secret, &text);
-        if self.signature.is_some_and(|s| right.ct_eq(&s).into()) {
+        let mut holds = self.matches(secret, &text);
+        // A bucket may be signed as `/bucket/` whatever the path was: the virtual-host form of the same resource.
+        if !holds && host_bucket.is_none() && memchr::memrchr(b'/', path) == Some(0) {
+            let path = [path, b"/"].concat();
+            let text = self.string_to_sign(method, &path, &query, None, headers);
+            holds = self.matches(secret, &text);
+        }
+        if holds {
             return Ok(Verified {
                 payload,
                 chunk_signer: None,
@@ -185,6 +191,11 @@ impl Signed {
         Err(S3Error::new(ErrorCode::SignatureDoesNotMatch)
             .detail("AWSAccessKeyId", &*self.access_key)
             .detail("StringToSign", String::from_utf8_lossy(&text)))
+    }
+
+    fn matches(&self, secret: &SecretKey, text: &[u8]) -> bool {
+        let right = sign(secret, text);
+        self.signature.is_some_and(|s| right.ct_eq(&s).into())
     }
 
     fn check_time(&self, headers: &HeaderMap, now: i64) -> Result<(), S3Error> {

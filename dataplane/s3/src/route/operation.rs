@@ -402,6 +402,8 @@ pub(super) const ORDINARY: &[&str] = &[
     "Expires",
     "Signature",
     "bucket-region",
+    "content-md5",
+    "content-type",
     "continuation-token",
     "delimiter",
     "encoding-type",

@@ -161,11 +161,7 @@ fn presigned_urls() {
 
 #[test]
 fn malformed() {
-    for value in [
-        "AWS",
-        "AWS x",
-        "AWS :bWq2s1WEIj+Ydj0vQ697zp+IXMU=",
-    ] {
+    for value in ["AWS", "AWS x", "AWS :bWq2s1WEIj+Ydj0vQ697zp+IXMU="] {
         let map = headers(&[("authorization", value)]);
         let error = Authorization::parse(b"/b/k", &map).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidArgument, "{value}");
