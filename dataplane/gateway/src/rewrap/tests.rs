@@ -159,6 +159,7 @@ fn core(
         snapshot: Arc::new(ArcSwap::from_pointee(Snapshot {
             base_domains: Vec::new(),
             credentials: HashMap::new(),
+            anonymous: None,
             buckets: Vec::new(),
             timeouts: ClientTimeouts::default(),
             generation: 0,
