@@ -14,6 +14,8 @@ struct Disk {
     /// Bytes that it still takes; beyond it, there is no room.
     room: Option<usize>,
     synced: usize,
+    /// Nothing reaches it.
+    unsyncable: bool,
 }
 
 #[derive(Clone)]
@@ -34,6 +36,9 @@ impl AuditOutput for Output {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
+        if disk.unsyncable {
+            return Err(io::ErrorKind::Other.into());
+        }
         disk.synced = disk.files.iter().map(Vec::len).sum();
         Ok(())
     }
@@ -284,6 +289,44 @@ fn the_end_does_not_wait_for_ever_and_counts_what_is_lost() {
     log.close();
     drop(log);
     assert_eq!(thread::spawn(move || writer.run()).join().unwrap(), 5);
+}
+
+#[test]
+fn what_does_not_reach_the_disk_is_failing_until_it_does() {
+    let (out, disk) = output();
+    disk.lock().unwrap().unsyncable = true;
+    let (log, writer) = audit_log(Overflow::Drop, out);
+    let thread = thread::spawn(move || writer.run());
+    log.record(|| event("1")).unwrap();
+    wait_until("it fails", || log.counts().failing);
+    // A write that works does not mend it.
+    log.record(|| event("2")).unwrap();
+    wait_until("written", || log.counts().written == 2);
+    assert!(log.counts().failing);
+    disk.lock().unwrap().unsyncable = false;
+    wait_until("it is tried again", || !log.counts().failing);
+    let synced = disk.lock().unwrap().synced;
+    assert_eq!(synced, disk.lock().unwrap().files[0].len());
+    drop(log);
+    assert_eq!(thread.join().unwrap(), 0);
+}
+
+#[test]
+fn a_line_that_a_killed_process_left_unfinished_is_not_continued() {
+    let path = std::env::temp_dir().join(format!("sealgate-audit-torn-{}", std::process::id()));
+    std::fs::write(&path, "{\"event\":\"end\"}\n{\"event\":\"dek_wr").unwrap();
+    let (log, writer) = audit_log(Overflow::Drop, AuditFile::open(&path).unwrap());
+    drop(log);
+    assert_eq!(writer.run(), 0);
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let found: Vec<_> = text.lines().collect();
+    assert_eq!(found.len(), 4, "{text}");
+    assert_eq!(
+        events(&lines(found[2..].join("\n").as_bytes())),
+        ["start", "end"]
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The writing end.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -61,16 +61,38 @@ impl AuditFile {
     /// # Errors
     /// The system's.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new()
+        let mut file = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
             .open(path)?;
+        if ends_within_a_line(path) {
+            file.write_all(b"\n")?;
+        }
         Ok(Self {
             path: path.to_owned(),
             file,
         })
     }
+}
+
+/// A process that was killed while the disk was full may have left the beginning of a line: the next one must not be
+/// glued to it.
+fn ends_within_a_line(path: &Path) -> bool {
+    let last = || {
+        // Of what is no file, like a pipe, nothing may be read here.
+        if !std::fs::metadata(path)?.is_file() {
+            return Ok(b'\n');
+        }
+        let mut file = File::open(path)?;
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        Ok::<u8, io::Error>(last[0])
+    };
+    last().is_ok_and(|last| last != b'\n')
 }
 
 impl AuditOutput for AuditFile {
@@ -141,6 +163,8 @@ pub struct AuditWriter<O> {
     /// Events among the pending lines.
     events_pending: u64,
     unsynced: bool,
+    /// What was written may not be on disk.
+    sync_failed: bool,
     last_sync: Instant,
 }
 
@@ -157,6 +181,7 @@ impl<O: AuditOutput> AuditWriter<O> {
             sent: 0,
             events_pending: 0,
             unsynced: false,
+            sync_failed: false,
             last_sync: Instant::now(),
         }
     }
@@ -205,7 +230,7 @@ impl<O: AuditOutput> AuditWriter<O> {
 
     /// A line about the log itself.
     fn mark(&mut self, event: &'static str) {
-        let line = Line::about(&self.run, self.next, event);
+        let line = Line::about(&self.run, self.next, OffsetDateTime::now_utc(), event);
         line.put(&mut self.pending);
         self.next += 1;
     }
@@ -217,7 +242,7 @@ impl<O: AuditOutput> AuditWriter<O> {
             return;
         }
         let count = lost - self.told;
-        let mut line = Line::about(&self.run, self.next, "lost");
+        let mut line = Line::about(&self.run, self.next, OffsetDateTime::now_utc(), "lost");
         line.count = Some(count);
         line.put(&mut self.pending);
         self.next += count;
@@ -235,7 +260,7 @@ impl<O: AuditOutput> AuditWriter<O> {
                 Ok(n) => {
                     self.sent += n;
                     self.unsynced = true;
-                    if self.state.failing.swap(false, Ordering::Relaxed) {
+                    if !self.sync_failed && self.state.failing.swap(false, Ordering::Relaxed) {
                         tracing::info!("the audit log is written again");
                     }
                     continue;
@@ -292,10 +317,24 @@ impl<O: AuditOutput> AuditWriter<O> {
 
     fn sync(&mut self) {
         self.last_sync = Instant::now();
-        if std::mem::take(&mut self.unsynced)
-            && let Err(e) = self.output.sync()
-        {
-            tracing::error!(error = %e, "the audit log could not be brought to disk");
+        if !self.unsynced {
+            return;
+        }
+        match self.output.sync() {
+            Ok(()) => {
+                self.unsynced = false;
+                if std::mem::take(&mut self.sync_failed) {
+                    self.state.failing.store(false, Ordering::Relaxed);
+                    tracing::info!("the audit log is brought to disk again");
+                }
+            }
+            // Tried again in a second. What failed once may be gone from the kernel's memory all the same.
+            Err(e) => {
+                self.state.failing.store(true, Ordering::Relaxed);
+                if !std::mem::replace(&mut self.sync_failed, true) {
+                    tracing::error!(error = %e, "the audit log could not be brought to disk: its last lines may be missing after a loss of power");
+                }
+            }
         }
     }
 }
@@ -353,9 +392,9 @@ struct Line<'e> {
 }
 
 impl<'e> Line<'e> {
-    fn about(run: &'e str, seq: u64, event: &'static str) -> Self {
+    fn about(run: &'e str, seq: u64, at: OffsetDateTime, event: &'static str) -> Self {
         Self {
-            time: stamp(OffsetDateTime::now_utc()),
+            time: stamp(at),
             level: "audit",
             run,
             seq,
@@ -382,7 +421,6 @@ impl<'e> Line<'e> {
         let answer = event.answer.as_ref();
         let kek = &event.wrapped_kek;
         Self {
-            time: stamp(at),
             outcome: event.outcome,
             key: &event.key,
             key_version: &event.key_version,
@@ -398,7 +436,7 @@ impl<'e> Line<'e> {
                 .map(|a| a.endpoint.as_str())
                 .filter(|e| !e.is_empty()),
             duration_us: answer.map(|a| u64::try_from(a.duration.as_micros()).unwrap_or(u64::MAX)),
-            ..Self::about(run, seq, event.kind.as_str())
+            ..Self::about(run, seq, at, event.kind.as_str())
         }
     }
 
