@@ -56,8 +56,8 @@ impl<C: Connector> Rewrapper<C> {
         };
         // Measured with 4.48: it checks first and writes later, also where it says that it keeps the condition. A copy
         // onto itself then changes the metadata of whatever is there by then. Only plain writes are atomic, and only in
-        // buckets without versions.
-        if server(new.info).contains("SeaweedFS") {
+        // buckets without versions. It is known by its preset or, without one, by its own name for itself.
+        if !s3.preset().atomic_copies || server(new.info).contains("SeaweedFS") {
             return Ok(match self.versioning {
                 Versioning::Never => Ok(Method::Put),
                 _ => Err(refused(

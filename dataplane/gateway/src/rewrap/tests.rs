@@ -152,6 +152,8 @@ fn core(
     let options = S3Options {
         authority: fake.addr().to_string(),
         put_limit: LIMIT,
+        preset: sealgate_backend::s3::preset::preset(fake.preset).unwrap(),
+        unkept: sealgate_backend::s3::Unkept::Sent,
         ..S3Options::default()
     };
     let signer = Signer::new("AKID", SecretKey::new(b"secret"), None, "us-east-1");
@@ -369,23 +371,23 @@ fn trials_leave_no_versions() {
 
 #[test]
 fn seaweedfs_is_not_believed() {
-    let habits = || Habits {
-        server: "SeaweedFS 30GB 4.48",
-        ..Habits::default()
-    };
-    let run = simple(habits());
-    all_done(&run, true);
-    assert_eq!(run.method, Some(Method::Put));
-    assert!(run.store.of_ours().is_empty());
-    for versioning in [Versioning::Enabled, Versioning::Suspended] {
-        let store = FakeStore::start(habits());
-        let run = tests::run(
-            store,
-            Options::default(),
-            versioning,
-            vec![given("a", SMALL)],
-        );
-        unsafe_store(&run, "--no-writers");
+    // By its own name, or by the configuration where something stands before it.
+    for (server, preset) in [("SeaweedFS 30GB 4.48", "generic"), ("a proxy", "seaweedfs")] {
+        let habits = || Habits {
+            server,
+            preset,
+            ..Habits::default()
+        };
+        let one = simple(habits());
+        all_done(&one, true);
+        assert_eq!(one.method, Some(Method::Put));
+        assert!(one.store.of_ours().is_empty());
+        for versioning in [Versioning::Enabled, Versioning::Suspended] {
+            let store = FakeStore::start(habits());
+            let all = vec![given("a", SMALL)];
+            let refused = run(store, Options::default(), versioning, all);
+            unsafe_store(&refused, "--no-writers");
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) enum Makes {
 #[derive(Clone, Debug)]
 pub(super) struct Habits {
     pub(super) server: &'static str,
+    /// What the configuration says that it is.
+    pub(super) preset: &'static str,
     /// `x-amz-copy-source-if-match`.
     pub(super) source: Makes,
     /// `If-Match` on copies.
@@ -43,6 +45,7 @@ impl Default for Habits {
     fn default() -> Self {
         Self {
             server: "Exact/1.0",
+            preset: "generic",
             source: Makes::Refuses,
             copies: Makes::Refuses,
             writes: Makes::Refuses,
@@ -82,6 +85,7 @@ pub(super) struct Inside {
 #[derive(Clone)]
 pub(super) struct FakeStore {
     addr: SocketAddr,
+    pub(super) preset: &'static str,
     inside: Arc<Mutex<Inside>>,
 }
 
@@ -90,6 +94,7 @@ impl FakeStore {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let store = Self {
             addr: listener.local_addr().unwrap(),
+            preset: habits.preset,
             inside: Arc::default(),
         };
         let inside = Arc::clone(&store.inside);
