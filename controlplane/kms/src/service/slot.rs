@@ -249,6 +249,17 @@ impl Slot {
             Ok(()) if was_ill => tracing::info!(%key, "the key passes its health check again"),
             _ => {}
         }
+        let could_not_write = matches!(self.health.write, Some(Err(_)));
+        match &checked.write {
+            // What keeps reads from working has been said.
+            Some(Err(error)) if self.writes && !could_not_write && checked.read.is_ok() => {
+                tracing::warn!(%key, kind = error.kind(), %error, "the key's health check gets no new key to seal with");
+            }
+            Some(Ok(())) if could_not_write => {
+                tracing::info!(%key, "the key can be sealed with again");
+            }
+            _ => {}
+        }
         if checked.refused {
             self.cache.expire_all(Instant::now());
         }

@@ -8,11 +8,14 @@ that the suite expects what a plain S3 store does.
 import ctypes
 import itertools
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from harness import DIRECT, gateway as gw, weed as wd
+from harness import DIRECT, gateway as gw, providers, weed as wd
+from harness.aws import Moto
+from harness.openbao import OpenBao
 from harness.rawstore import FsRaw, S3Raw
 from harness.wire import S3Wire
 
@@ -182,6 +185,45 @@ def fs_gateway(tmp_path):
     yield start
     for gateway in started:
         gateway.stop(5)
+
+
+@pytest.fixture(scope="module")
+def openbao_server(tmp_path_factory):
+    server = OpenBao(tmp_path_factory.mktemp("openbao"))
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def moto_server(tmp_path_factory):
+    server = Moto(tmp_path_factory.mktemp("moto"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def token(tmp_path, monkeypatch):
+    """A SoftHSM2 token with one key; gives the arguments that the documented program takes before the key's name."""
+    module = next((m for m in providers.MODULES if Path(m).exists()), None)
+    assert module, "SoftHSM2 is missing: run the suite with ./test, which installs it"
+    (tmp_path / "tokens").mkdir()
+    conf = tmp_path / "softhsm2.conf"
+    conf.write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nobjectstore.backend = file\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(conf))
+    pins = ["--so-pin", "08154711", "--pin", "47110815"]
+    subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "gateway", *pins], check=True, capture_output=True)
+    arguments = [module, "gateway", "47110815", "sealgate"]
+    providers.make_key(arguments, 1)
+    return arguments
+
+
+@pytest.fixture
+def kit(request, tmp_path):
+    """The key provider that the test's parameter names."""
+    kind = providers.KITS[request.param]
+    kit = kind(tmp_path, *[request.getfixturevalue(name) for name in kind.stands_on])
+    yield kit
+    kit.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -12,10 +11,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from harness import ROOT, gateway as gw
+from harness import gateway as gw
 from harness.data import MIB, blob
 from harness.expect import read
 from harness.kmip import PyKmip
+from harness.providers import documented, make_key
 from harness.rawstore import FsRaw
 from test_format import PROGRAM, program
 
@@ -75,17 +75,6 @@ def sealed(tmp_path):
         one.gateway.stop()
 
 
-def documented(page: str, code: str, *arguments: str) -> bytes:
-    """Runs the programs of a documentation page, then `code`, which sees them and the arguments in `a` and sets `kek`."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/kms" / page).read_text(), re.S)
-    text = "\n".join([*blocks, "import sys", "a = sys.argv[1:]", code, "print(kek.hex())"])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "controlplane/kms/tests/data"), "PYTHONWARNINGS": "ignore"}
-    argv = [sys.executable, "-c", text, *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=environment)
-    assert done.returncode == 0, done.stderr
-    return bytes.fromhex(done.stdout.split()[-1])
-
-
 def test_a_key_in_the_environment(sealed, tmp_path, monkeypatch):
     one, two = (base64.b64encode(os.urandom(32)).decode() for _ in range(2))
     keys = 'provider = "env"\nvariable = "E2E_MAIN_KEY"\n'
@@ -114,36 +103,6 @@ def test_a_key_in_the_environment(sealed, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="E2E_MAIN_KEY.*44 characters") as refused:
         sealed(keys)
     assert one[:12] not in str(refused.value)
-
-
-MODULES = ["/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so"]
-MAKE_KEY = """
-import sys, pkcs11
-module, token, pin, label, number = sys.argv[1:]
-with pkcs11.lib(module).get_token(token_label=token).open(rw=True, user_pin=pin) as session:
-    template = {pkcs11.Attribute.SENSITIVE: True, pkcs11.Attribute.EXTRACTABLE: False}
-    session.generate_key(pkcs11.KeyType.AES, 256, label=label, id=bytes([int(number)]), store=True, template=template)
-"""
-
-
-@pytest.fixture
-def token(tmp_path, monkeypatch):
-    """A SoftHSM2 token with one key; gives the arguments that the documented program takes before the key's name."""
-    module = next((m for m in MODULES if Path(m).exists()), None)
-    assert module, "SoftHSM2 is missing: run the suite with ./test, which installs it"
-    (tmp_path / "tokens").mkdir()
-    conf = tmp_path / "softhsm2.conf"
-    conf.write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nobjectstore.backend = file\n")
-    monkeypatch.setenv("SOFTHSM2_CONF", str(conf))
-    pins = ["--so-pin", "08154711", "--pin", "47110815"]
-    subprocess.run(["softhsm2-util", "--init-token", "--free", "--label", "gateway", *pins], check=True, capture_output=True)
-    arguments = [module, "gateway", "47110815", "sealgate"]
-    make_key(arguments, 1)
-    return arguments
-
-
-def make_key(token: list[str], number: int) -> None:
-    subprocess.run([sys.executable, "-c", MAKE_KEY, *token, str(number)], check=True)
 
 
 def test_a_key_in_a_token(sealed, token):

@@ -8,9 +8,12 @@ import importlib.util
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,13 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from harness import ROOT, binary, gateway as gw, keyring
+from harness.aws import environment
+from harness.daemon import Daemon
 from harness.data import MIB, PART, blob
 from harness.expect import multipart, read, same
+from harness.kmip import certificates
 from harness.memory import describe, regions, search
+from harness.providers import Aws
 from harness.rawstore import FsRaw
 
 pytestmark = pytest.mark.gateway
@@ -215,21 +222,39 @@ def test_without_leave_to_lock_it_works_and_says_so(running, tmp_path):
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_a_crash_leaves_a_core_only_where_it_may(running, allowed):
-    gateway = running(runtime=f"core_dumps = {str(allowed).lower()}")
-    status = Path(f"/proc/{gateway.daemon.pid}/status").read_text()
-    # CoreDumping is 0 now in any case; the mode shows in who owns /proc/PID, which only root can tell apart from root.
-    assert "CoreDumping:\t0" in status
-    limits = Path(f"/proc/{gateway.daemon.pid}/limits").read_text()
-    soft = re.search(r"^Max core file size\s+(\S+)", limits, re.M)[1]
-    if not allowed:
-        assert soft == "0"
-    gateway.daemon.signal(signal.SIGABRT)
-    gateway.daemon.process.wait(10)
-    assert gateway.daemon.process.returncode == -signal.SIGABRT
+def test_a_crash_leaves_a_core_only_where_it_may(running, tmp_path, allowed):
+    """A real crash, where the system's limits allow a core. A core that may be has no key memory in it."""
+    unlimited = ["bash", "-c", 'ulimit -c unlimited && exec "$@"', "core"]
+    gateway = running(runtime=f'aead = "ring"\ncore_dumps = {str(allowed).lower()}', wrapper=unlimited)
+    use(gateway, tmp_path)
+    pid = gateway.daemon.pid
+    soft = re.search(r"^Max core file size\s+(\S+)", Path(f"/proc/{pid}/limits").read_text(), re.M)[1]
+    assert soft == ("unlimited" if allowed else "0")
+    # Only root may look at a process that must not be dumped.
+    assert Path(f"/proc/{pid}/mem").stat().st_uid == 0
+    keys = {f"ring version {v}": key for v, key in ring_keys(gateway.ring).items()}
+    keys |= {f"KEK of {k}": keys_of(FsRaw(tmp_path / "objects"), opener(), gateway.ring, "memory", k)["KEK"] for k in OBJECTS}
+    assert all(search(pid, keys).values()), "they are in memory"
+    os.kill(pid, signal.SIGABRT)
+    _, status = os.waitpid(pid, 0)
+    gateway.daemon.process.returncode = -signal.SIGABRT
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGABRT
+    assert os.WCOREDUMP(status) == allowed, Path("/proc/sys/kernel/core_pattern").read_text()
     cores = list(gateway.folder.glob("core*"))
     if not allowed:
         assert not cores
+        return
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text()
+    if pattern.startswith(("|", "/")):
+        return  # It went elsewhere; the kernel says that it was made.
+    (core,) = cores
+    try:
+        dump = core.read_bytes()
+        assert SECRET.encode() in dump, "it is this process's memory"
+        for name, key in keys.items():
+            assert key not in dump, f"{name} is in the core"
+    finally:
+        core.unlink()
 
 
 def test_replaced_secrets_are_gone_after_a_reload(running, tmp_path):
@@ -313,6 +338,142 @@ def test_no_secret_and_no_key_id_in_the_log_at_info(running, tmp_path):
         assert text not in log, f"{name} is in the log"
     assert "arn:" not in log
     assert '"serving"' in log or "serving" in log, "the log is the one that was meant"
+
+
+PROVIDERS = pytest.mark.parametrize("kit", ["vault", "vault token", "aws", "pkcs11", "kmip"], indirect=True)
+# Health checks, outages and their ends come soon.
+QUICK = 'health_interval = "1s"\nbreaker = { failures = 5, open_for = "500ms" }\nattempt_timeout = "1s"\n'
+
+
+def environment_of(kit, folder: Path) -> list[str]:
+    """The gateway gets its AWS keys from a file: its environment would keep them."""
+    variables = {k: v for k, v in kit.variables.items() if k.startswith(("AWS_", "SOFTHSM2_"))}
+    secret = variables.pop("AWS_SECRET_ACCESS_KEY", None)
+    if secret:
+        (folder / "credentials").write_text(
+            f"[default]\naws_access_key_id = {variables.pop('AWS_ACCESS_KEY_ID')}\naws_secret_access_key = {secret}\n"
+        )
+    return environment(folder, **variables)
+
+
+@PROVIDERS
+def test_no_secret_of_a_provider_is_ever_logged_and_no_key_id_at_info(running, kit, tmp_path):
+    """With every line that there is; through a reload, and through an outage where there can be one."""
+    gateway = running(
+        keys=kit.table + QUICK,
+        wrapper=environment_of(kit, tmp_path),
+        more=f'[log]\nlevel = "trace"\naudit = {gw.q(tmp_path / "audit.log")}\n',
+    )
+    use(gateway, tmp_path)
+    gateway.reload()
+    assert gateway.wait_for_log("the configuration was reloaded")
+    gateway.client("MEMORY", SECRET).put_object(Bucket="memory", Key="again", Body=b"x")
+    if kit.breaks:
+        kit.break_down()
+        assert gateway.wait_for_log("the key provider is unavailable", 15), gateway.log.read_text()[-2000:]
+        kit.mend()
+    gateway.stop()
+    log = gateway.log.read_text()
+    lines = log.splitlines()
+    told = [line for line in lines if " INFO " in line or " WARN " in line or '"level":"INFO"' in line or '"level":"WARN"' in line]
+    assert len(told) >= 2 and any("the configuration was reloaded" in line for line in told), log[:2000]
+    info = [line for line in told if "WARN" not in line]
+    tool, raw = opener(), FsRaw(tmp_path / "objects")
+    secrets = {**kit.secrets(), "secret key": SECRET}
+    for key in OBJECTS:
+        envelope = tool.parse_envelope(raw.get("memory", key).metadata["sealgate"])
+        secrets[f"KEK of {key}"] = kit.kek_of(envelope)
+    audit = (tmp_path / "audit.log").read_text()
+    assert '"dek_wrap"' in audit
+    for name, secret in secrets.items():
+        forms = [secret] if isinstance(secret, str) else [secret.hex(), base64.b64encode(secret).decode()]
+        for form in forms:
+            assert form not in log, f"{name} is in the log"
+            assert form not in audit, f"{name} is in the audit log"
+    assert not re.search(r"\b(hv)?s\.[A-Za-z0-9]{24}", log), "a token of a vault"
+    for name, text in kit.key_ids().items():
+        found = [line for line in info if text in line]
+        assert not found, f"{name}: {found[0]}"
+
+
+@pytest.mark.parametrize("kit", ["vault token", "aws", "pkcs11", "kmip"], indirect=True)
+def test_secrets_of_a_provider_are_gone_after_a_reload(running, kit, tmp_path):
+    """The provider is replaced by a key ring: nothing of it stays in memory."""
+    # KEKs for reading outlive a reload, by these times and until the next sweep (15 s).
+    cache = 'cache = { ttl = "2s", core_ttl = "1s" }\n'
+    table = kit.table + QUICK + cache
+    gateway = running(keys=table, wrapper=environment_of(kit, tmp_path))
+    use(gateway, tmp_path)
+    tool, raw, pid = opener(), FsRaw(tmp_path / "objects"), gateway.daemon.pid
+    secrets = {n: s.encode() if isinstance(s, str) else s for n, s in kit.secrets().items()}
+    if isinstance(kit, Aws):
+        # One provider shows it for all.
+        for key in OBJECTS:
+            secrets[f"KEK of {key}"] = kit.kek_of(tool.parse_envelope(raw.get("memory", key).metadata["sealgate"]))
+    before = search(pid, secrets)
+    for name in kit.held:
+        assert before[name], f"{name} was not found while it is used: the search shows nothing"
+    ring = tmp_path / "other.ring"
+    keyring.create(ring)
+    gateway.write_config(gateway.text.replace(table, f'[keys.main]\nprovider = "file"\npath = {gw.q(ring)}\n{cache}'))
+    gateway.reload()
+    assert gateway.wait_for_log("the configuration was reloaded")
+    # The AWS SDK's idle connections, with answers in their buffers, are closed after five seconds.
+    gone(pid, secrets, 25)
+
+
+def test_a_bearer_token_of_kmip_is_neither_logged_nor_kept(running, tmp_path):
+    """Its server refuses everything, and says why."""
+    token, seen = "kmip-bearer-token-0123456789abcdef", []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(self.headers["Authorization"])
+            body = b"not this identity"
+            self.send_response(403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    certificates(tmp_path)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    file = tmp_path / "token"
+    file.touch(0o600)
+    file.write_text(token + "\n")
+    table = (
+        f'[keys.main]\nprovider = "kmip"\nendpoints = ["https://127.0.0.1:{server.server_address[1]}"]\nuid = "the-uid"\n'
+        f"ca_file = {gw.q(tmp_path / 'ca.pem')}\ntoken_file = {gw.q(file)}\n"
+    )
+    gateway = running(keys=table + QUICK, more='[log]\nlevel = "trace"\n', start=False)
+    argv = [binary(), "serve", "--config", str(gateway.config)]
+    gateway.daemon = Daemon(argv, gateway.log, cwd=gateway.folder)
+    try:
+        gateway.daemon.wait_ready(f"{gateway.admin}/healthz", 20)
+        assert gateway.wait_for_log("the key provider refuses", 10)
+        assert seen and set(seen) == {f"Bearer {token}"}
+        pid = gateway.daemon.pid
+        assert search(pid, {"token": token.encode()})["token"], "it is in use"
+        ring = tmp_path / "other.ring"
+        keyring.create(ring)
+        gateway.write_config(gateway.text.replace(table + QUICK, f'[keys.main]\nprovider = "file"\npath = {gw.q(ring)}\n'))
+        gateway.reload()
+        assert gateway.wait_for_log("the configuration was reloaded")
+        gone(pid, {"token": token.encode()}, 12)
+        assert token not in gateway.log.read_text()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def test_environment_and_arguments_hold_no_copies(tmp_path):
