@@ -39,7 +39,14 @@ def pytest_report_header(config):
     return f"places: {', '.join(PLACES)}; io_uring: {'yes' if IO_URING else 'refused by this kernel'}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
+    # Workers take whole groups: the tests of one place share its servers, the rest goes by file. Long ones go first.
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        group = callspec.params.get("place") if callspec else None
+        item.add_marker(pytest.mark.xdist_group(group or item.path.stem))
+    items.sort(key=lambda item: item.path.stem != "test_kms_chaos")
     if DIRECT:
         gone = [i for i in items if i.get_closest_marker("gateway")]
         items[:] = [i for i in items if not i.get_closest_marker("gateway")]

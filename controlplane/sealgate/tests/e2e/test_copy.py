@@ -107,6 +107,25 @@ def test_copy_between_buckets(s3, place, bucket, prefix, source):
     same(read(s3, other, f"{prefix}copy"), source[1])
 
 
+@pytest.mark.parametrize("pieces", [{}, {1: b""}, {1: blob(PART), 2: b""}], ids=["single", "parts", "end"])
+def test_empty_objects_and_empty_ends_can_be_copied_and_become_parts(s3, place, bucket, prefix, pieces):
+    key, data = f"{prefix}source", b"".join(pieces.values())
+    if pieces:
+        multipart(s3, bucket, key, pieces)
+    else:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"")
+    source, target = {"Bucket": bucket, "Key": key}, {"Bucket": bucket, "Key": f"{prefix}part"}
+    upload = s3.create_multipart_upload(**target)["UploadId"]
+    part = s3.upload_part_copy(**target, UploadId=upload, PartNumber=1, CopySource=source)["CopyPartResult"]["ETag"]
+    s3.complete_multipart_upload(
+        **target, UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]}
+    )
+    same(read(s3, **{"bucket": bucket, "key": target["Key"]}), data)
+    other = place.bucket("clear-copy")
+    s3.copy_object(Bucket=other, Key=f"{prefix}copy", CopySource=source)
+    same(read(s3, other, f"{prefix}copy"), data)
+
+
 @pytest.mark.gateway
 @pytest.mark.parametrize("target", ["bound-copy", "unbound-copy", "plainmeta-copy", "clear-copy"])
 def test_copy_between_policies(s3, place, bucket, prefix, source, target):

@@ -302,9 +302,10 @@ def test_list_parts(s3, upload):
 
 
 def test_list_uploads(s3, place, bucket, prefix):
-    uploads = [Upload(s3, bucket, f"{prefix}{name}") for name in ("a", "b/c", "b/d")]
+    names = ["a", "b+c d%2F", "b/c", "b/\u00fc"]
+    uploads = [Upload(s3, bucket, f"{prefix}{name}") for name in names]
     found = s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix)["Uploads"]
-    assert sorted(u["Key"] for u in found) == [f"{prefix}a", f"{prefix}b/c", f"{prefix}b/d"]
+    assert sorted(u["Key"] for u in found) == [f"{prefix}{name}" for name in names]
     for upload in uploads:
         upload.abort()
     assert not s3.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads")
@@ -324,6 +325,23 @@ def test_listed_upload_ids_can_abort_and_list(s3, bucket, prefix):
     s3.abort_multipart_upload(**upload.at, UploadId=found["UploadId"])
     with refused("NoSuchUpload", status=404):
         s3.list_parts(**upload.at, UploadId=upload.id)
+
+
+def test_a_refused_complete_changes_no_part(s3, bucket, prefix, upload):
+    """The gateway writes the object's end before it knows whether the object may be: that is nobody's part."""
+    s3.put_object(**upload.at, Body=b"there")
+    upload.part(1, blob(PART, 1))
+    upload.part(2, blob(PART, 2))
+    upload.part(3, b"end")
+    for numbers in ([1], [1, 2], [1, 2, 3]):
+        with refused("PreconditionFailed", status=412):
+            upload.complete(numbers, IfNoneMatch="*")
+    for page in (1, 2, 1000):
+        pages = s3.get_paginator("list_parts").paginate(**upload.at, UploadId=upload.id, PaginationConfig={"PageSize": page})
+        listed_parts = [(p["PartNumber"], p["Size"], p["ETag"]) for answer in pages for p in answer["Parts"]]
+        assert listed_parts == [(n, s, upload.etags[n]) for n, s in ((1, PART), (2, PART), (3, 3))]
+    upload.complete()
+    same(upload.read(), blob(PART, 1) + blob(PART, 2) + b"end")
 
 
 @pytest.mark.gateway

@@ -171,6 +171,17 @@ def test_part_number_out_of_range(s3, bucket, single, parts):
         s3.get_object(Bucket=bucket, Key=single[0], PartNumber=2)
 
 
+@pytest.mark.gateway
+@pytest.mark.parametrize("verb", ["get_object", "head_object"])
+def test_empty_parts_have_no_content_range(s3, bucket, prefix, verb):
+    s3.put_object(Bucket=bucket, Key=f"{prefix}empty", Body=b"")
+    multipart(s3, bucket, f"{prefix}parts", {1: blob(PART), 2: b""})
+    for key, number, count in (("empty", 1, None), ("parts", 2, 2)):
+        got = getattr(s3, verb)(Bucket=bucket, Key=f"{prefix}{key}", PartNumber=number)
+        assert got["ResponseMetadata"]["HTTPStatusCode"] == 200 and "ContentRange" not in got
+        assert (got["ContentLength"], got.get("PartsCount")) == (0, count)
+
+
 def test_part_number_one_of_a_single_put(s3, bucket, single):
     same(read(s3, bucket, single[0], PartNumber=1), single[1])
 

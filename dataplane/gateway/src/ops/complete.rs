@@ -19,7 +19,7 @@ use crate::object::{ENVELOPE, client_etag, store_conditions, store_etag};
 use crate::ops::MAX_PAGE;
 use crate::reply::{Reply, set_encryption};
 use crate::request::Request;
-use crate::uploads::{self, MINIMUM_PART, Upload};
+use crate::uploads::{self, LAST_PART, MINIMUM_PART, Upload};
 
 /// 10,000 parts with ETags and checksums.
 const MAX_DOCUMENT: usize = 4 << 20;
@@ -145,7 +145,9 @@ async fn uploaded_parts<C: Connector>(
     let mut after = 0;
     loop {
         let page = rq.store.list_parts(at, backend_id, after, MAX_PAGE).await?;
-        parts.extend(page.parts);
+        // An attempt to complete that failed has left its end there.
+        let of_client = page.parts.into_iter().filter(|p| p.number != LAST_PART);
+        parts.extend(of_client);
         match page.next {
             Some(next) => after = next,
             None => return Ok(parts),
@@ -231,11 +233,9 @@ async fn put_end<C: Connector>(
     let Some(last) = chosen.last() else {
         return Err(S3Error::new(ErrorCode::MalformedXML).into());
     };
-    let (number, staged_len) = if last.staged {
-        (last.number, last.stored.len)
-    } else {
-        (last.number + 1, 0)
-    };
+    // The number that no part of the client's has in the store: should this attempt fail, nothing of theirs is gone.
+    let number = LAST_PART;
+    let staged_len = if last.staged { last.stored.len } else { 0 };
     let len = staged_len + trailer.remaining();
     let size = BlockSize::holding(usize::try_from(len).unwrap_or(usize::MAX));
     let wait = rq.snapshot.timeouts.buffer_wait;

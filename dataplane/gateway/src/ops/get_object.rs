@@ -88,6 +88,10 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     let mut headers = sealed.client_headers()?;
     answer.describe(&mut headers, sealed.plain_len);
     override_headers(rq, &mut headers)?;
+    if answer.len() == 0 && sealed.plain_len > 0 {
+        // An empty part of an object that has others: there is nothing to read, and nothing to release.
+        return Ok(Reply::empty(answer.status).with_all(&headers));
+    }
     stream(rq, client, &at, sealed, found, answer, headers).await
 }
 
@@ -239,7 +243,10 @@ pub(crate) async fn locate<C: Connector>(
                 None if place == 0 => 0..sealed.plain_len,
                 None => return Err(S3Error::new(ErrorCode::InvalidPartNumber).into()),
             };
-            answer.status = StatusCode::PARTIAL_CONTENT;
+            // No Content-Range can name an empty part.
+            if !answer.range.is_empty() {
+                answer.status = StatusCode::PARTIAL_CONTENT;
+            }
             answer.parts_count = map.as_ref().map(|map| map.trailer.parts().count());
             answer.map = map;
         }

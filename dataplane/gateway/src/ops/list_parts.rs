@@ -11,7 +11,7 @@ use crate::ops::buckets::owner;
 use crate::ops::list_objects::{MAX_PAGE, page_size};
 use crate::reply::Reply;
 use crate::request::Request;
-use crate::uploads;
+use crate::uploads::{self, LAST_PART};
 
 pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
     let at = rq.location()?;
@@ -25,13 +25,23 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     } else {
         rq.query("uploadId")?.to_owned()
     };
-    let page = rq
-        .store
-        .list_parts(&at, &backend_id, after, asked.max(1))
-        .await?;
-    let kept = page.headers;
-    let mut more = page.next.is_some();
-    let mut parts = latest(page.parts);
+    // Pages of the store shrink: by attempts at one part, by the end that a failed attempt to complete has left, which
+    // is nobody's part. One more than asked for tells whether there is another page.
+    let (mut parts, mut next, mut kept) = (Vec::new(), Some(after), http::HeaderMap::new());
+    while let Some(from) = next
+        && parts.len() <= asked
+    {
+        let page = rq
+            .store
+            .list_parts(&at, &backend_id, from, (asked + 1).min(MAX_PAGE))
+            .await?;
+        kept = page.headers;
+        parts.extend(page.parts);
+        parts.retain(|part| !(rule.encrypt && part.number == LAST_PART));
+        parts = latest(parts);
+        next = page.next.filter(|next| *next > from);
+    }
+    let mut more = next.is_some();
     if rule.encrypt {
         // Staged parts stand where their numbers are; one that was sent again whole is shown once.
         let end = if more {
