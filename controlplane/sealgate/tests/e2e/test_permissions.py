@@ -1,6 +1,7 @@
 """Who may do what: `allow` by bucket, prefix and action, and store identities of their own."""
 
 import pytest
+from botocore.exceptions import ClientError
 
 from harness import gateway as gw, weed as wd
 from harness.data import blob
@@ -22,6 +23,8 @@ CREDENTIALS = gw.ROOT_CREDENTIAL + "".join(
         credential("LISTER", '{ bucket = "one", prefix = "in/", actions = ["list"] }'),
         credential("DELETER", '{ bucket = "one", prefix = "in/", actions = ["delete"] }'),
         credential("GETTER", '{ bucket = "*", actions = ["GetObject"] }'),
+        credential("PREFIX", '{ bucket = "one", prefix = "in/", actions = ["read", "write", "list"] }'),
+        credential("BULK", '{ bucket = "one", prefix = "in/", actions = ["DeleteObjects"] }'),
         credential("GLOB", '{ bucket = "tw*", actions = ["*"] }'),
         credential("TWICE", '{ bucket = "one", prefix = "a/", actions = ["*"] }, { bucket = "two", actions = ["read"] }'),
     )
@@ -173,34 +176,173 @@ def test_missing_and_forbidden_look_alike_without_rights(as_user):
         s3.head_bucket(Bucket="no-such-bucket")
 
 
-def test_store_identity_per_credential(weed, tmp_path):
-    """A user's requests are signed to the store as that store user, so the store's own rules hold."""
-    store = f"backend_access_key = {q(wd.LIMITED_ACCESS)}\nbackend_secret_key = {q(wd.LIMITED_SECRET)}\n"
-    gateway = gw.Gateway(
-        tmp_path / "gateway",
-        gw.s3_backend(weed.endpoint, wd.ACCESS, wd.SECRET),
-        credentials=gw.ROOT_CREDENTIAL + credential("LIMITED", '{ bucket = "*", actions = ["*"] }', store),
-    )
-    try:
-        root, limited = gateway.client(), gateway.client("LIMITED", "LIMITED-secret-key")
-        root.create_bucket(Bucket=wd.LIMITED_BUCKET)
-        root.create_bucket(Bucket="e2e-unreachable")
-        data = blob(50_000)
-        for bucket in (wd.LIMITED_BUCKET, "e2e-unreachable"):
-            root.put_object(Bucket=bucket, Key="object", Body=data)
-        assert read(limited, wd.LIMITED_BUCKET, "object") == data
-        assert limited.list_objects_v2(Bucket=wd.LIMITED_BUCKET)["KeyCount"] == 1
-        # The gateway allows all; it is the store that refuses.
-        for call in (
-            lambda: limited.get_object(Bucket="e2e-unreachable", Key="object"),
-            lambda: limited.put_object(Bucket=wd.LIMITED_BUCKET, Key="new", Body=b"x"),
-            lambda: limited.delete_object(Bucket=wd.LIMITED_BUCKET, Key="object"),
-        ):
+def test_copies_of_parts_need_their_source(as_user, guarded):
+    """UploadPartCopy reads: outside of what the user may read, it is refused before anything is read."""
+    s3, root = as_user("PREFIX"), guarded.client()
+    upload = s3.create_multipart_upload(Bucket="one", Key="in/parts")["UploadId"]
+    part = {"Bucket": "one", "Key": "in/parts", "UploadId": upload, "PartNumber": 1}
+    for source in ({"Bucket": "one", "Key": "a/x"}, {"Bucket": "one", "Key": "top"}, {"Bucket": "two", "Key": "in/x"}):
+        with denied():
+            s3.upload_part_copy(**part, CopySource=source)
+        with denied():
+            s3.copy_object(Bucket="one", Key="in/copy", CopySource=source)
+    etag = s3.upload_part_copy(**part, CopySource={"Bucket": "one", "Key": "in/x"})["CopyPartResult"]["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    s3.complete_multipart_upload(Bucket="one", Key="in/parts", UploadId=upload, MultipartUpload=parts)
+    assert read(root, "one", "in/parts") == b"one in/x"
+    root.delete_object(Bucket="one", Key="in/parts")
+
+
+def test_every_multipart_operation_keeps_to_the_prefix(as_user, guarded):
+    """An upload that somebody else began under another prefix is out of reach, with its id or without."""
+    s3, root = as_user("PREFIX"), guarded.client()
+    upload = root.create_multipart_upload(Bucket="one", Key="a/parts")["UploadId"]
+    etag = root.upload_part(Bucket="one", Key="a/parts", UploadId=upload, PartNumber=1, Body=b"part")["ETag"]
+    named = {"Bucket": "one", "Key": "a/parts", "UploadId": upload}
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    for call in (
+        lambda: s3.create_multipart_upload(Bucket="one", Key="a/other"),
+        lambda: s3.upload_part(**named, PartNumber=2, Body=b"x"),
+        lambda: s3.upload_part_copy(**named, PartNumber=2, CopySource={"Bucket": "one", "Key": "in/x"}),
+        lambda: s3.list_parts(**named),
+        lambda: s3.complete_multipart_upload(**named, MultipartUpload=parts),
+        lambda: s3.abort_multipart_upload(**named),
+    ):
+        with denied():
+            call()
+    # The id under a key that the user may write is nobody's upload.
+    for call in (
+        lambda: s3.upload_part(**{**named, "Key": "in/parts"}, PartNumber=2, Body=b"x"),
+        lambda: s3.complete_multipart_upload(**{**named, "Key": "in/parts"}, MultipartUpload=parts),
+    ):
+        with refused("NoSuchUpload", status=404):
+            call()
+    assert [p["PartNumber"] for p in root.list_parts(**named)["Parts"]] == [1]
+    root.abort_multipart_upload(**named)
+
+
+def test_listings_keep_to_the_prefix(as_user):
+    """Of keys in both versions, of uploads, and through a delimiter or a start that points elsewhere."""
+    s3 = as_user("PREFIX")
+    for call in (s3.list_objects, s3.list_objects_v2, s3.list_multipart_uploads):
+        call(Bucket="one", Prefix="in/")
+        call(Bucket="one", Prefix="in/x")
+        for prefix in ("", "i", "in", "a/", "top"):
             with denied():
-                call()
-        assert read(root, wd.LIMITED_BUCKET, "object") == data
-    finally:
-        gateway.stop()
+                call(Bucket="one", Prefix=prefix)
+        with denied():
+            call(Bucket="two", Prefix="in/")
+    found = s3.list_objects_v2(Bucket="one", Prefix="in/", StartAfter="a/", Delimiter="/")
+    assert [o["Key"] for o in found.get("Contents", [])] == ["in/x"] and "CommonPrefixes" not in found
+
+
+def test_bulk_delete_by_its_own_name(as_user, guarded):
+    """`DeleteObjects` allows bulk deletes, key by key, and no single ones."""
+    root, s3 = guarded.client(), as_user("BULK")
+    for key in ("in/one", "in/two"):
+        root.put_object(Bucket="one", Key=key, Body=b"x")
+    answer = s3.delete_objects(Bucket="one", Delete={"Objects": [{"Key": "in/one"}, {"Key": "in"}, {"Key": "a/x"}]})
+    assert [d["Key"] for d in answer["Deleted"]] == ["in/one"]
+    assert {(e["Key"], e["Code"]) for e in answer["Errors"]} == {("in", "AccessDenied"), ("a/x", "AccessDenied")}
+    with denied():
+        s3.delete_object(Bucket="one", Key="in/two")
+    answer = s3.delete_objects(Bucket="one", Delete={"Objects": [{"Key": "in/two"}, {"Key": "top"}], "Quiet": True})
+    assert "Deleted" not in answer and [e["Key"] for e in answer["Errors"]] == ["top"]
+    for user in ("NOBODY", "READER"):
+        answer = as_user(user)
+        with denied():
+            outcome = answer.delete_objects(Bucket="one", Delete={"Objects": [{"Key": "in/x"}]})
+            # Refused as a whole, or each key for itself: nothing may be deleted.
+            code = outcome["Errors"][0]["Code"]
+            raise ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "DeleteObjects")
+    assert read(root, "one", "in/x") == b"one in/x"
+
+
+STORE_USERS = (
+    (wd.LIMITED_ACCESS, wd.LIMITED_SECRET),
+    (wd.OWNER_ACCESS, wd.OWNER_SECRET),
+)
+
+
+@pytest.fixture(scope="module")
+def with_users(weed, tmp_path_factory):
+    """A gateway whose credentials stand for users of the store; the gateway itself allows them all."""
+    grants = "".join(
+        credential(
+            f"AS-{access}",
+            '{ bucket = "*", actions = ["*"] }',
+            f"backend_access_key = {q(access)}\nbackend_secret_key = {q(secret)}\n",
+        )
+        for access, secret in STORE_USERS
+    )
+    gateway = gw.Gateway(
+        tmp_path_factory.mktemp("users") / "gateway",
+        gw.s3_backend(weed.endpoint, wd.ACCESS, wd.SECRET),
+        credentials=gw.ROOT_CREDENTIAL + grants,
+    )
+    root = gateway.client()
+    for bucket in (wd.LIMITED_BUCKET, wd.OWNED_BUCKET, "e2e-unreachable"):
+        root.create_bucket(Bucket=bucket)
+        root.put_object(Bucket=bucket, Key="object", Body=blob(50_000))
+    yield gateway
+    gateway.stop()
+
+
+def outcome(call) -> str:
+    try:
+        call()
+    except ClientError as e:
+        return f"{e.response['ResponseMetadata']['HTTPStatusCode']} {e.response['Error']['Code']}"
+    return "done"
+
+
+def as_one(s3, bucket: str) -> dict[str, str]:
+    """What a user gets to hear in a bucket; all that is written is removed again where that is allowed."""
+
+    def upload():
+        made = s3.create_multipart_upload(Bucket=bucket, Key="parts")
+        s3.abort_multipart_upload(Bucket=bucket, Key="parts", UploadId=made["UploadId"])
+
+    one = {"Bucket": bucket, "Key": "object"}
+    calls = {
+        "get": lambda: s3.get_object(**one)["Body"].read(),
+        "head": lambda: s3.head_object(**one),
+        "list": lambda: s3.list_objects_v2(Bucket=bucket),
+        "list uploads": lambda: s3.list_multipart_uploads(Bucket=bucket),
+        "head bucket": lambda: s3.head_bucket(Bucket=bucket),
+        "put": lambda: s3.put_object(Bucket=bucket, Key="new", Body=b"x"),
+        "upload": upload,
+        "copy here": lambda: s3.copy_object(Bucket=bucket, Key="copy", CopySource=one),
+        "copy from elsewhere": lambda: s3.copy_object(
+            Bucket=bucket, Key="copy", CopySource={"Bucket": "e2e-unreachable", "Key": "object"}
+        ),
+        "delete": lambda: s3.delete_object(Bucket=bucket, Key="new"),
+        "missing": lambda: s3.get_object(Bucket=bucket, Key="no-such-key"),
+    }
+    return {name: outcome(call) for name, call in calls.items()}
+
+
+@pytest.mark.parametrize("user", STORE_USERS, ids=lambda user: user[0])
+@pytest.mark.parametrize("bucket", [wd.LIMITED_BUCKET, wd.OWNED_BUCKET, "e2e-unreachable"])
+def test_store_users_hear_what_they_hear_directly(with_users, weed, user, bucket):
+    """Each request is signed to the store as that user, so that the store's own rules hold as they do without us."""
+    through = as_one(with_users.client(f"AS-{user[0]}", f"AS-{user[0]}-secret-key"), bucket)
+    assert through == as_one(weed.client(*user), bucket)
+    may_write = user[0] == wd.OWNER_ACCESS and bucket == wd.OWNED_BUCKET
+    assert (through["put"] == "done") == may_write
+    assert (through["get"] == "done") == (bucket == (wd.OWNED_BUCKET if user[0] == wd.OWNER_ACCESS else wd.LIMITED_BUCKET))
+
+
+def test_store_users_do_not_mix_on_kept_connections(with_users):
+    """Connections to the store are shared by its users, signatures are not."""
+    root = with_users.client()
+    users = [with_users.client(f"AS-{access}", f"AS-{access}-secret-key") for access, _ in STORE_USERS]
+    for _ in range(5):
+        for s3, own in zip(users, (wd.LIMITED_BUCKET, wd.OWNED_BUCKET)):
+            assert read(s3, own, "object") == blob(50_000)
+            with denied():
+                s3.get_object(Bucket="e2e-unreachable", Key="object")
+        assert read(root, "e2e-unreachable", "object") == blob(50_000)
 
 
 def test_secrets_from_environment_and_files(fs_gateway, tmp_path, monkeypatch):

@@ -224,7 +224,7 @@ static MINIO: Preset = Preset {
     minimum_part: true,
 };
 
-/// Garage 2.5.0.
+/// Garage 2.5.0. Only its PutObject, part numbers, checksums and versions were looked at: the rest is the cautious guess.
 static GARAGE: Preset = Preset {
     name: "garage",
     assumed: false,
@@ -235,16 +235,17 @@ static GARAGE: Preset = Preset {
         C::CompleteIfMatch,
         C::CopyIfAbsent,
         C::CopyIfMatch,
+        C::CopySource,
         C::DeleteIfMatch,
         C::NoneMatchTag,
         C::Unmodified,
     ],
     bare_etags: false,
-    atomic_copies: true,
+    atomic_copies: false,
     metadata: S3_METADATA,
     part_numbers: true,
     checksums: true,
-    trailers: true,
+    trailers: false,
     versioning: false,
     self_copy_keeps_etag: false,
     minimum_part: true,

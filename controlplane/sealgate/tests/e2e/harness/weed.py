@@ -13,6 +13,8 @@ from .ports import free_port
 ACCESS, SECRET = "STOREADMIN", "store-admin-secret"
 # A second store user that may read and list one bucket, for per-credential store identities.
 LIMITED_ACCESS, LIMITED_SECRET, LIMITED_BUCKET = "STORELIMITED", "store-limited-secret", "e2e-limited"
+# A third one that may do all in a bucket of its own.
+OWNER_ACCESS, OWNER_SECRET, OWNED_BUCKET = "STOREOWNER", "store-owner-secret", "e2e-owned"
 
 
 class Weed:
@@ -34,6 +36,11 @@ class Weed:
                     "name": "limited",
                     "credentials": [{"accessKey": LIMITED_ACCESS, "secretKey": LIMITED_SECRET}],
                     "actions": [f"Read:{LIMITED_BUCKET}", f"List:{LIMITED_BUCKET}"],
+                },
+                {
+                    "name": "owner",
+                    "credentials": [{"accessKey": OWNER_ACCESS, "secretKey": OWNER_SECRET}],
+                    "actions": [f"{action}:{OWNED_BUCKET}" for action in ("Read", "Write", "List", "Tagging")],
                 },
             ]
         }
