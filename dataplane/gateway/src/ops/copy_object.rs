@@ -184,23 +184,9 @@ async fn copy_tags<C: Connector>(
     source: &Location,
     headers: &mut HeaderMap,
 ) -> Result<(), Failure> {
-    let Store::S3(store) = store else {
-        return Ok(());
-    };
-    let tags = match store.tagging(source).await {
-        Ok(tags) => tags.to_header(),
-        // A store without tags, or an object without any.
-        Err(BackendError::Answer(e))
-            if matches!(e.code.status().as_u16(), 404 | 405 | 501)
-                && e.code != ErrorCode::NoSuchKey =>
-        {
-            None
-        }
-        Err(e) => return Err(e.into()),
-    };
     headers.remove("x-amz-tagging");
-    if let Some(value) = tags.and_then(|tags| tags.parse().ok()) {
-        headers.insert("x-amz-tagging", value);
+    if let Some(tags) = store.tags_header(source).await? {
+        headers.insert("x-amz-tagging", tags);
     }
     Ok(())
 }
@@ -322,15 +308,20 @@ async fn copy_pinned<C: Connector>(
     request: &CopyRequest,
     to: &Location,
 ) -> Result<Copied, Failure> {
+    // A version that is named does not change.
+    let is_fixed = request.source.version.is_some();
     let onto_itself = request.source.bucket == to.bucket && request.source.key == to.key;
-    if onto_itself && !rq.store.copies_in_place() {
+    if onto_itself && !is_fixed && !rq.store.copies_in_place() {
         return copy_through(rq, request, to).await;
     }
     let copied = rq.store.copy(request, to).await?;
-    if rq.store.pins_copies() {
+    if is_fixed || rq.store.pins_copies() {
         return Ok(copied);
     }
-    let now = rq.store.head(&request.source, &Conditions::default()).await;
+    let of_source = rq.of_source()?.store;
+    let now = of_source
+        .head(&request.source, &Conditions::default())
+        .await;
     if let Ok(info) = &now {
         let modified = info.last_modified / 1000;
         let is_same = request
@@ -341,7 +332,12 @@ async fn copy_pinned<C: Connector>(
         }
     }
     // What is there now nobody could open. If it cannot be removed, reading it says so.
-    if let Err(e) = rq.store.delete(to, &Conditions::default()).await {
+    let version = copied.headers.get("x-amz-version-id");
+    let made = Location {
+        version: version.and_then(|v| v.to_str().ok()).map(str::to_owned),
+        ..to.clone()
+    };
+    if let Err(e) = rq.store.delete(&made, &Conditions::default()).await {
         tracing::warn!(error = %e, bucket = %to.bucket, "a copy of two states was left behind");
     }
     Err(Failure::new(
@@ -370,10 +366,9 @@ async fn copy_through<C: Connector>(
         conditions = request.source_conditions.clone();
     }
     let mut headers = request.headers.clone();
-    if headers.remove("x-amz-tagging-directive").is_none()
-        && let Some(tags) = rq.store.tags_header(to).await?
-    {
-        headers.insert("x-amz-tagging", tags);
+    headers.remove("x-amz-source-expected-bucket-owner");
+    if headers.remove("x-amz-tagging-directive").is_none() {
+        copy_tags(&rq.store, to, &mut headers).await?;
     }
     let len = range.end - range.start;
     let upload = rq.store.put(to, &headers, &conditions, len).await?;
