@@ -186,6 +186,15 @@ def test_part_number_one_of_a_single_put(s3, bucket, single):
     same(read(s3, bucket, single[0], PartNumber=1), single[1])
 
 
+def test_part_number_one_of_an_empty_object(wire, s3, bucket, prefix):
+    """No range describes nothing: the answer is the whole empty object, without Content-Range."""
+    s3.put_object(Bucket=bucket, Key=f"{prefix}empty", Body=b"")
+    for method in ("GET", "HEAD"):
+        answer = wire.request(method, f"/{bucket}/{prefix}empty?partNumber=1")
+        assert (answer.status, answer.headers["content-length"]) == (200, "0"), answer
+        assert "content-range" not in answer.headers, answer
+
+
 @pytest.mark.gateway
 def test_part_number_with_range_is_refused(wire, bucket, parts):
     answer = wire.request("GET", f"/{bucket}/{parts[0]}?partNumber=1", {"Range": "bytes=0-1"})

@@ -72,6 +72,7 @@ def main() -> int:
             store.prepare(install)
             results.versions["stores"][store.name] = store.version()
             run_store(store, tools, cases, report)
+            results.save()
     except Missing as e:
         print(f"certify: {e}", file=sys.stderr)
         return 2

@@ -40,7 +40,7 @@ class Store:
         self.daemon.stop()
 
     def backend(self) -> str:
-        return gw.s3_backend(self.endpoint, self.access, self.secret)
+        return gw.s3_backend(self.endpoint, self.access, self.secret, f'preset = "{self.name}"')
 
 
 class Seaweed(Store):

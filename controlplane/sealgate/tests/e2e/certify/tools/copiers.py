@@ -148,7 +148,8 @@ class S5cmd(Copier):
     def copy(self, t: Target) -> None:
         # It sends the source's name as it is, so one with a space is not found on any store.
         t.put("copy-source", blob(50_000), Metadata={"colour": "blue"}, ContentType="text/x-copy")
-        self.cli(t, "cp", self.remote(t, "copy-source"), self.remote(t, "copied"))
+        # Unless told, it replaces the metadata of a copy.
+        self.cli(t, "cp", "--metadata-directive", "COPY", self.remote(t, "copy-source"), self.remote(t, "copied"))
         same(t.read("copied"), blob(50_000))
         head = t.s3.head_object(Bucket=t.bucket, Key="copied")
         equal((head["ContentType"], head["Metadata"]), ("text/x-copy", {"colour": "blue"}))
