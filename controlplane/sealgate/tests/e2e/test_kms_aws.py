@@ -262,12 +262,22 @@ def test_the_second_region_serves_when_the_first_does_not(moto, gateway):
     fronts[1].close()
 
 
+PORTAL = "https://example.awsapps.com/start"
+
+
 def write_files(home, front, process=None):
     (home / "credentials").write_text("[static]\naws_access_key_id = AKIDSTATIC\naws_secret_access_key = secret\n")
     (home / "config").write_text(
         f"[profile process]\ncredential_process = {process}\n"
         "[profile assumed]\nrole_arn = arn:aws:iam::123456789012:role/gateway\nsource_profile = static\n"
+        f"[profile sso]\nsso_start_url = {PORTAL}\nsso_region = eu-west-1\nsso_account_id = 123456789012\n"
+        "sso_role_name = gateway\n"
     )
+    # What `aws sso login` leaves behind.
+    cache = home / ".aws" / "sso" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    login = {"startUrl": PORTAL, "region": "eu-west-1", "accessToken": "portal", "expiresAt": "2099-01-01T00:00:00Z"}
+    (cache / f"{hashlib.sha1(PORTAL.encode()).hexdigest()}.json").write_text(json.dumps(login))
     (home / "token").write_text("a.web.token")
 
 
@@ -278,6 +288,7 @@ SOURCES = {
     "profile of the environment": ("", {"AWS_PROFILE": "static"}, None, "AKIDSTATIC"),
     "process": ('profile = "process"', {}, None, "AKIDPROCESS"),
     "assumed role": ('profile = "assumed"', {"AWS_ENDPOINT_URL_STS": "FRONT"}, "AssumeRole", "ASIA"),
+    "sso": ('profile = "sso"', {"AWS_ENDPOINT_URL_SSO": "FRONT"}, "AKIDSSO", "AKIDSSO"),
     "web identity": (
         "",
         {

@@ -50,7 +50,7 @@ class Moto:
 class Front:
     """An HTTP server before moto. It notes every call of KMS, and can answer in its place or not at all.
 
-    It also hands out credentials as a container's agent (/container) and as instance metadata (IMDSv2) do.
+    It also hands out credentials as a container's agent (/container), instance metadata (IMDSv2) and IAM Identity Center do.
     """
 
     def __init__(self, moto: Moto):
@@ -99,6 +99,10 @@ class Front:
                     self.answer(200, b"role", "text/plain")
                 elif self.path.endswith("/security-credentials/role"):
                     self.credentials("AKIDINSTANCE", Code="Success", Type="AWS-HMAC", LastUpdated="2020-01-01T00:00:00Z")
+                elif self.path.startswith("/federation/credentials?") and self.headers["x-amz-sso_bearer_token"] == "portal":
+                    front.sources.append("AKIDSSO")
+                    role = {"accessKeyId": "AKIDSSO", "secretAccessKey": "s", "sessionToken": "t", "expiration": 4070908800000}
+                    self.answer(200, json.dumps({"roleCredentials": role}).encode(), "application/json")
                 else:
                     self.answer(404, b"", "text/plain")
 
