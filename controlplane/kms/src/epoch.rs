@@ -1,7 +1,7 @@
 //! KEKs as the data plane holds them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sealgate_aead::Secret;
@@ -64,7 +64,8 @@ pub struct KekEpoch {
     pub lease: EpochLease,
 }
 
-/// Tells the service that a core still writes with an epoch's KEK, and when it does so by grace.
+/// Tells the service that a core still writes with an epoch's KEK, and when it does so by grace; and the core that its
+/// provider has refused the key since.
 #[derive(Clone)]
 pub struct EpochLease(Arc<Lease>);
 
@@ -72,6 +73,7 @@ pub(crate) struct Lease {
     stats: Arc<KeyStats>,
     born: Instant,
     until: Instant,
+    ended: AtomicBool,
 }
 
 impl EpochLease {
@@ -81,6 +83,7 @@ impl EpochLease {
             stats,
             born,
             until: born + max_age + grace,
+            ended: AtomicBool::new(false),
         }))
     }
 
@@ -88,6 +91,12 @@ impl EpochLease {
     #[must_use]
     pub fn unwatched() -> Self {
         Self::new(Arc::default(), Duration::ZERO, Duration::ZERO)
+    }
+
+    /// Whether the provider refuses the key: nothing more is sealed with the KEK. A plain load, for each object.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.0.ended()
     }
 
     pub(crate) fn inner(&self) -> &Arc<Lease> {
@@ -101,6 +110,14 @@ impl EpochLease {
 }
 
 impl Lease {
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
     pub(crate) fn span(&self) -> (Instant, Instant) {
         (self.born, self.until)
     }

@@ -21,6 +21,13 @@ pub enum KeyError {
         /// When a client should come back.
         retry_after: Duration,
     },
+    /// The provider answers, but does not know the key's version (yet): a replica that lags, or an older backup.
+    Behind {
+        /// What it said, for the log.
+        reason: String,
+        /// When a client should come back.
+        retry_after: Duration,
+    },
     /// The provider says that it is asked too often; a later attempt may succeed, an immediate one makes it worse.
     Throttled {
         /// What it said, for the log.
@@ -40,7 +47,7 @@ impl KeyError {
     pub fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable { .. } | Self::Throttled { .. } | Self::Busy
+            Self::Unavailable { .. } | Self::Behind { .. } | Self::Throttled { .. } | Self::Busy
         )
     }
 
@@ -48,9 +55,9 @@ impl KeyError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unavailable { retry_after, .. } | Self::Throttled { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::Unavailable { retry_after, .. }
+            | Self::Behind { retry_after, .. }
+            | Self::Throttled { retry_after, .. } => Some(*retry_after),
             Self::Busy => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -61,11 +68,22 @@ impl KeyError {
         if endpoints < 2 {
             return;
         }
+        self.prefix(label);
+    }
+
+    /// Says in what the trouble came up.
+    pub(crate) fn during(mut self, what: &str) -> Self {
+        self.prefix(what);
+        self
+    }
+
+    fn prefix(&mut self, prefix: &str) {
         match self {
             Self::Denied(text)
             | Self::Invalid(text)
             | Self::Unavailable { reason: text, .. }
-            | Self::Throttled { reason: text, .. } => *text = format!("{label}: {text}"),
+            | Self::Behind { reason: text, .. }
+            | Self::Throttled { reason: text, .. } => *text = format!("{prefix}: {text}"),
             Self::UnknownKey { .. } | Self::Busy => {}
         }
     }
@@ -77,6 +95,7 @@ impl KeyError {
             Self::UnknownKey { .. } => "unknown_key",
             Self::Denied(_) => "denied",
             Self::Unavailable { .. } => "unavailable",
+            Self::Behind { .. } => "behind",
             Self::Throttled { .. } => "throttled",
             Self::Invalid(_) => "invalid",
             Self::Busy => "busy",
@@ -100,6 +119,14 @@ impl fmt::Display for KeyError {
             } => write!(
                 f,
                 "the key provider is unavailable: {reason}; try again in {} s",
+                retry_after.as_secs().max(1)
+            ),
+            Self::Behind {
+                reason,
+                retry_after,
+            } => write!(
+                f,
+                "the key provider is behind: {reason}; try again in {} s",
                 retry_after.as_secs().max(1)
             ),
             Self::Throttled {
@@ -133,7 +160,11 @@ mod tests {
             reason: "slow down".into(),
             retry_after: wait,
         };
-        for passing in [&unavailable, &throttled, &KeyError::Busy] {
+        let behind = KeyError::Behind {
+            reason: "too new".into(),
+            retry_after: wait,
+        };
+        for passing in [&unavailable, &behind, &throttled, &KeyError::Busy] {
             assert!(passing.retryable(), "{passing}");
         }
         assert_eq!(unavailable.retry_after(), Some(wait));

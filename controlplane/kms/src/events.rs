@@ -39,17 +39,20 @@ pub enum KeyOperation {
     Rewrap,
     /// The health check unwrapped its canary.
     Canary,
+    /// A KEK was unwrapped right after it was wrapped, before anything is sealed under that wrap.
+    Verify,
     /// The newest version was asked for.
     Version,
 }
 
 impl KeyOperation {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Generate,
         Self::Unwrap,
         Self::Rewrap,
         Self::Canary,
+        Self::Verify,
         Self::Version,
     ];
 
@@ -61,6 +64,7 @@ impl KeyOperation {
             Self::Unwrap => "unwrap",
             Self::Rewrap => "rewrap",
             Self::Canary => "canary",
+            Self::Verify => "verify",
             Self::Version => "version",
         }
     }

@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 use crate::error::KeyError;
 use crate::file::{fill_random, random_secret};
 use crate::provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
-pub use crate::vault::TlsFiles;
+pub use crate::tls::TlsFiles;
 pub use message::KmipVersion;
 use message::{Item, Refusal, Tag};
 use transport::{Https, Tls, Transport};
@@ -118,7 +118,7 @@ impl KmipProvider {
     /// # Errors
     /// What is wrong with certificates, token or address.
     pub fn new(name: &str, config: KmipConfig) -> Result<Self, String> {
-        let tls = crate::vault::client_config(&config.tls)?;
+        let tls = crate::tls::client_config(&config.tls)?;
         let transport = match &config.endpoint {
             KmipEndpoint::Json { url } => {
                 let token = config.token.as_ref().map(|token| token.as_str());

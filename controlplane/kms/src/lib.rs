@@ -27,7 +27,9 @@ mod policy;
 mod provider;
 mod service;
 mod stats;
+mod tls;
 pub mod vault;
+mod web;
 
 pub use client::{KeyClient, KeyRequest};
 pub use epoch::{EpochBounds, EpochLease, KekEpoch, UnwrappedKek};

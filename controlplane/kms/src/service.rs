@@ -247,11 +247,15 @@ impl KeyService {
                 wrapped,
                 reply,
             } => {
-                let question = Question::Rewrap { version, wrapped };
-                self.take_call(name, question, reply, Call::Rewrap);
+                let ask = |caller: Arc<Caller>| caller.rewrapped(version, wrapped);
+                self.take_call(name, reply, Call::Rewrap, ask);
             }
             Ask::Newest { name, reply } => {
-                self.take_call(name, Question::Newest, reply, Call::Newest);
+                let ask = |caller: Arc<Caller>| {
+                    let patience = caller.patience();
+                    caller.ask(Question::Newest, patience)
+                };
+                self.take_call(name, reply, Call::Newest, ask);
             }
             Ask::Status { reply } => {
                 let task = status::ask_all(&self.endpoints, &self.slots);
@@ -306,24 +310,25 @@ impl KeyService {
         if let Some(error) = self.slots.get(&name).and_then(Slot::no_new_kek) {
             return answer(reply, Err(error));
         }
-        self.take_call(name, Question::Generate, reply, |name, reply| {
-            Call::Generate { name, reply }
-        });
+        let call = |name, reply| Call::Generate { name, reply };
+        self.take_call(name, reply, call, Caller::new_kek);
     }
 
     /// Starts a call whose answer is for one alone.
-    fn take_call<T>(
+    fn take_call<T, F>(
         &mut self,
         name: String,
-        question: Question,
         reply: Reply<T>,
         call: impl FnOnce(String, Reply<T>) -> Call,
-    ) {
+        ask: impl FnOnce(Arc<Caller>) -> F,
+    ) where
+        F: Future<Output = Result<Found, KeyError>> + Send + 'static,
+    {
         let Some((slot, reply)) = self.slot(&name, reply) else {
             return;
         };
         slot.waiting += 1;
-        let asked = Arc::clone(&slot.caller).ask(question, slot.caller.patience());
+        let asked = ask(Arc::clone(&slot.caller));
         let task = self.running.spawn(async { Answer::Found(asked.await) });
         self.calls.insert(task.id(), call(name, reply));
     }

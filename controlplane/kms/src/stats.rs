@@ -28,11 +28,12 @@ pub const LATENCY_BOUNDS: [u64; 11] = [
 ];
 
 /// Outcomes of a call, in the order of their counters: `ok`, then [`KeyError::kind`].
-pub(crate) const OUTCOMES: [&str; 7] = [
+pub(crate) const OUTCOMES: [&str; 8] = [
     "ok",
     "unknown_key",
     "denied",
     "unavailable",
+    "behind",
     "throttled",
     "invalid",
     "busy",
@@ -128,8 +129,18 @@ impl KeyStats {
         leases
             .iter()
             .filter_map(Weak::upgrade)
+            .filter(|lease| !lease.ended())
             .map(|lease| lease.span())
             .collect()
+    }
+
+    /// Lets no core write with a KEK that it has now; each finds out when it wants to seal next.
+    pub(crate) fn end_epochs(&self) {
+        let leases = locked(&self.leases);
+        leases
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|lease| lease.end());
     }
 
     /// Whether some core can still write without a new KEK.

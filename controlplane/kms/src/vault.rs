@@ -26,7 +26,6 @@ mod errors;
 mod http;
 mod lease;
 mod session;
-mod tls;
 mod transit;
 
 use std::path::PathBuf;
@@ -40,13 +39,13 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-pub use auth::{Auth, SecretSource};
-pub use tls::TlsFiles;
-pub(crate) use tls::client_config;
+pub use crate::tls::TlsFiles;
+pub use sealgate_config::{SecretSource, VaultAuth};
 
 use crate::error::KeyError;
 use crate::file::random_secret;
 use crate::provider::{GeneratedKek, Provider, ProviderFuture, RewrappedKek};
+use auth::Login;
 use http::{Failure, Http};
 use session::{Session, Verdict};
 use transit::KeyInfo;
@@ -67,7 +66,7 @@ pub struct VaultConfig {
     /// Certificates.
     pub tls: TlsFiles,
     /// How to log in.
-    pub auth: Auth,
+    pub auth: Arc<VaultAuth>,
 }
 
 /// One Transit key at one server, with a login of its own.
@@ -121,13 +120,13 @@ impl VaultProvider {
         config: VaultConfig,
         runtime: &Handle,
     ) -> Result<Vec<(String, Self)>, String> {
-        let tls = client_config(&config.tls)?;
-        let auth = Arc::new(config.auth);
+        let tls = crate::tls::client_config(&config.tls)?;
+        let login = Login(config.auth);
         let mut providers = Vec::new();
         for endpoint in &config.endpoints {
             let http = Http::new(endpoint, config.namespace.as_deref(), &tls)?;
             let http = Arc::new(http);
-            let session = Session::start(name, Arc::clone(&http), Arc::clone(&auth), runtime);
+            let session = Session::start(name, Arc::clone(&http), login.clone(), runtime);
             let provider = Self {
                 place: Place {
                     name: name.to_owned(),
@@ -180,13 +179,14 @@ impl VaultProvider {
 
     async fn encrypt(&self, plaintext: &[u8; 32]) -> Result<RewrappedKek, KeyError> {
         let body = transit::encrypt_body(plaintext, &self.context);
-        let answer = self.call("encrypt", Some(body)).await;
-        self.wrapped(&answer.map_err(|e| self.error("encrypt", e))?)
+        self.wrapped("encrypt", body).await
     }
 
     /// The wrap in the answer of encrypt or rewrap.
-    fn wrapped(&self, answer: &[u8]) -> Result<RewrappedKek, KeyError> {
-        let (number, wrapped) = transit::read_wrap(answer)
+    async fn wrapped(&self, operation: &str, body: Bytes) -> Result<RewrappedKek, KeyError> {
+        let answer = self.call(operation, Some(body)).await;
+        let answer = answer.map_err(|e| self.error(operation, e))?;
+        let (number, wrapped) = transit::read_wrap(&answer)
             .map_err(|what| errors::misread(&self.place, self.http.label(), what))?;
         self.newest.store(number, Ordering::Relaxed);
         Ok(RewrappedKek {
@@ -267,8 +267,7 @@ impl VaultProvider {
     async fn rewrap_now(&self, version: &str, wrapped: &[u8]) -> Result<RewrappedKek, KeyError> {
         let ciphertext = transit::ciphertext(version, wrapped)?;
         let body = transit::ciphertext_body(&ciphertext, &self.context);
-        let answer = self.call("rewrap", Some(body)).await;
-        self.wrapped(&answer.map_err(|e| self.error("rewrap", e))?)
+        self.wrapped("rewrap", body).await
     }
 
     async fn newest_now(&self) -> Result<Option<String>, KeyError> {

@@ -75,6 +75,7 @@ impl KeyEvents for KeyAudit {
             KeyOperation::Unwrap => AuditKind::KekUnwrap,
             KeyOperation::Rewrap => AuditKind::KekRewrap,
             KeyOperation::Canary => AuditKind::KekCanary,
+            KeyOperation::Verify => AuditKind::KekVerify,
             // No key is used to answer it.
             KeyOperation::Version => return,
         };

@@ -29,6 +29,8 @@ pub enum AuditKind {
     KekRewrap,
     /// The health check unwrapped its canary.
     KekCanary,
+    /// A KEK was unwrapped right after it was wrapped.
+    KekVerify,
     /// An object's DEK was wrapped for storing.
     DekWrap,
     /// An object's DEK was unwrapped from its envelope.
@@ -44,6 +46,7 @@ impl AuditKind {
             Self::KekUnwrap => "kek_unwrap",
             Self::KekRewrap => "kek_rewrap",
             Self::KekCanary => "kek_canary",
+            Self::KekVerify => "kek_verify",
             Self::DekWrap => "dek_wrap",
             Self::DekUnwrap => "dek_unwrap",
         }

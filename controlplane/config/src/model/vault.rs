@@ -1,6 +1,7 @@
 //! Keys of `provider = "vault"`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Endpoint;
 use crate::secret::SecretString;
@@ -20,7 +21,7 @@ pub struct VaultKey {
     /// Certificate chain and private key of this gateway.
     pub client_cert: Option<(PathBuf, PathBuf)>,
     /// How to log in.
-    pub auth: VaultAuth,
+    pub auth: Arc<VaultAuth>,
 }
 
 /// How to log in at OpenBao or Vault. `mount` is the path of the method.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,13 +17,12 @@ use zeroize::Zeroizing;
 use super::message::{Item, shortened};
 use super::{json, ttlv};
 use crate::error::KeyError;
+use crate::web::{self, explained};
 
 /// Idle connections kept to one server.
 const IDLE_MAX: usize = 8;
 /// An idle connection is used again for so long; servers close theirs after a minute or more.
 const IDLE_FOR: Duration = Duration::from_secs(30);
-/// Connecting, TLS included. The key service has a deadline for the whole call; a fall-back server has to come in time.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// One server.
 pub(super) enum Transport {
@@ -65,18 +64,11 @@ impl Https {
         tls: &rustls::ClientConfig,
         token: Option<&str>,
     ) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            // A proxy from the environment would see keys; a redirect could send them anywhere.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT)
+        let client = web::client(tls)
             .pool_max_idle_per_host(IDLE_MAX)
             .pool_idle_timeout(IDLE_FOR)
             .build()
-            .map_err(|e| format!("the HTTP client cannot be set up: {}", chain(&e)))?;
+            .map_err(|e| format!("the HTTP client cannot be set up: {}", web::chain(&e)))?;
         let token = match token {
             None => None,
             Some(token) => {
@@ -104,13 +96,7 @@ impl Https {
             .await
             .map_err(|e| unavailable(unreachable(&e)))?;
         let status = answer.status();
-        let retry_after = answer
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        let retry_after = retry_after
-            .and_then(|text| text.parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = web::retry_after(answer.headers());
         let mut text = Zeroizing::new(Vec::with_capacity(ttlv::MESSAGE_MAX));
         while let Some(chunk) = answer
             .chunk()
@@ -148,19 +134,10 @@ fn refused(status: StatusCode, text: &[u8], retry_after: Option<Duration>) -> Ke
 }
 
 fn unreachable(error: &reqwest::Error) -> String {
-    format!("the KMIP server cannot be reached: {}", chain(error))
-}
-
-/// An error with its causes; reqwest's own text says little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
+    explained(format!(
+        "the KMIP server cannot be reached: {}",
+        web::chain(error)
+    ))
 }
 
 /// KMIP's binary encoding over TLS.
@@ -194,10 +171,11 @@ impl Tls {
                 other => return self.finish(stream, other),
             }
         }
-        let connecting = tokio::time::timeout(CONNECT, self.connect()).await;
+        let connecting = tokio::time::timeout(web::CONNECT, self.connect()).await;
         let connected = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let mut stream = connected
-            .map_err(|e| unavailable(format!("the KMIP server cannot be reached: {e}")))?;
+        let mut stream = connected.map_err(|e| {
+            unavailable(explained(format!("the KMIP server cannot be reached: {e}")))
+        })?;
         let done = talk(&mut stream, &request).await;
         self.finish(stream, done)
     }
@@ -221,9 +199,9 @@ impl Tls {
         done: Result<Zeroizing<Vec<u8>>, Trouble>,
     ) -> Result<Item, KeyError> {
         let bytes = done.map_err(|trouble| match trouble {
-            Trouble::Closed(e) | Trouble::Broken(e) => {
-                unavailable(format!("the KMIP server ended the connection: {e}"))
-            }
+            Trouble::Closed(e) | Trouble::Broken(e) => unavailable(explained(format!(
+                "the KMIP server ended the connection: {e}"
+            ))),
             Trouble::Malformed(why) => malformed(why),
         })?;
         let answer = ttlv::decode(&bytes).map_err(malformed)?;

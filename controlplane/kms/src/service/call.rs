@@ -26,6 +26,7 @@ pub(super) enum Question {
     Generate,
     Unwrap { version: String, wrapped: Vec<u8> },
     Canary { version: String, wrapped: Vec<u8> },
+    Verify { version: String, wrapped: Vec<u8> },
     Rewrap { version: String, wrapped: Vec<u8> },
     Newest,
 }
@@ -79,6 +80,7 @@ impl Question {
             Self::Generate => KeyOperation::Generate,
             Self::Unwrap { .. } => KeyOperation::Unwrap,
             Self::Canary { .. } => KeyOperation::Canary,
+            Self::Verify { .. } => KeyOperation::Verify,
             Self::Rewrap { .. } => KeyOperation::Rewrap,
             Self::Newest => KeyOperation::Version,
         }
@@ -86,13 +88,17 @@ impl Question {
 
     /// Reads may be asked twice at the same time; a second new KEK would be waste.
     fn hedged(&self) -> bool {
-        matches!(self, Self::Unwrap { .. } | Self::Canary { .. })
+        matches!(
+            self,
+            Self::Unwrap { .. } | Self::Canary { .. } | Self::Verify { .. }
+        )
     }
 
     fn named(&self) -> (Option<&str>, &[u8]) {
         match self {
             Self::Unwrap { version, wrapped }
             | Self::Canary { version, wrapped }
+            | Self::Verify { version, wrapped }
             | Self::Rewrap { version, wrapped } => (Some(version), wrapped),
             Self::Generate | Self::Newest => (None, &[]),
         }
@@ -105,7 +111,9 @@ impl Question {
                 .await
                 .and_then(fits)
                 .map(Found::Generated),
-            Self::Unwrap { version, wrapped } | Self::Canary { version, wrapped } => provider
+            Self::Unwrap { version, wrapped }
+            | Self::Canary { version, wrapped }
+            | Self::Verify { version, wrapped } => provider
                 .unwrap(version, wrapped)
                 .await
                 .map(Found::Unwrapped),
@@ -167,6 +175,73 @@ impl Caller {
         Patience {
             deadline: self.policy.deadline.min(self.policy.attempt_timeout * 2),
             retries: 0,
+        }
+    }
+
+    /// A new KEK, which the provider has opened again: what may wrap need not be allowed to unwrap, and nothing is
+    /// sealed that could not be read. What opens it is what a read would be answered by: any endpoint.
+    pub(super) async fn new_kek(self: Arc<Self>) -> Result<Found, KeyError> {
+        let end = Instant::now() + self.policy.deadline;
+        let found = Arc::clone(&self).ask(Question::Generate, self.patience());
+        let Found::Generated(made) = found.await? else {
+            return Err(super::broken());
+        };
+        self.opens(&made.version, &made.wrapped, &made.kek, end)
+            .await
+            .map_err(not_opened)?;
+        Ok(Found::Generated(made))
+    }
+
+    /// A KEK under the newest version, opened again and compared: its objects' only wrap is about to be replaced.
+    pub(super) async fn rewrapped(
+        self: Arc<Self>,
+        version: String,
+        wrapped: Vec<u8>,
+    ) -> Result<Found, KeyError> {
+        let end = Instant::now() + self.policy.deadline;
+        let (old_version, old_wrap) = (version.clone(), wrapped.clone());
+        let question = Question::Rewrap { version, wrapped };
+        let found = Arc::clone(&self).ask(question, self.patience());
+        let Found::Rewrapped(made) = found.await? else {
+            return Err(super::broken());
+        };
+        let question = Question::Verify {
+            version: old_version,
+            wrapped: old_wrap,
+        };
+        let patience = Patience {
+            deadline: end.saturating_duration_since(Instant::now()),
+            ..self.patience()
+        };
+        let Found::Unwrapped(kek) = Arc::clone(&self).ask(question, patience).await? else {
+            return Err(super::broken());
+        };
+        self.opens(&made.version, &made.wrapped, &kek, end)
+            .await
+            .map_err(not_opened)?;
+        Ok(Found::Rewrapped(made))
+    }
+
+    /// Whether a wrap that was just made opens to the KEK that was wrapped.
+    async fn opens(
+        self: &Arc<Self>,
+        version: &str,
+        wrapped: &[u8],
+        kek: &Secret<32>,
+        end: Instant,
+    ) -> Result<(), KeyError> {
+        let question = Question::Verify {
+            version: version.to_owned(),
+            wrapped: wrapped.to_vec(),
+        };
+        let patience = Patience {
+            deadline: end.saturating_duration_since(Instant::now()),
+            ..self.patience()
+        };
+        match Arc::clone(self).ask(question, patience).await? {
+            Found::Unwrapped(opened) if opened.same_as(kek) => Ok(()),
+            Found::Unwrapped(_) => Err(another_kek()),
+            _ => Err(super::broken()),
         }
     }
 
@@ -305,6 +380,7 @@ impl Caller {
         }
         self.tell(&question, place, &found, began.elapsed());
         let evidence = match &found {
+            Err(KeyError::Behind { .. }) => Evidence::Well,
             Err(e) if e.retryable() => Evidence::Ill,
             _ => Evidence::Well,
         };
@@ -401,10 +477,11 @@ impl Round<'_> {
     /// Keeps the error that says most: a refusal is the key owner's word, whatever the others are up to.
     fn note(&mut self, error: KeyError) {
         let weight = |e: &KeyError| match e {
-            KeyError::Denied(_) => 5,
-            KeyError::Invalid(_) => 4,
-            KeyError::UnknownKey { .. } => 3,
-            KeyError::Throttled { .. } => 2,
+            KeyError::Denied(_) => 6,
+            KeyError::Invalid(_) => 5,
+            KeyError::UnknownKey { .. } => 4,
+            KeyError::Throttled { .. } => 3,
+            KeyError::Behind { .. } => 2,
             KeyError::Unavailable { .. } => 1,
             KeyError::Busy => 0,
         };
@@ -510,6 +587,16 @@ pub(super) fn late(limit: Duration) -> KeyError {
         reason: format!("no answer within {} s", limit.as_secs_f32()),
         retry_after: limit,
     }
+}
+
+/// What was wrapped does not open again.
+pub(super) fn not_opened(error: KeyError) -> KeyError {
+    error.during("it wrapped a new key, which is not used since it does not unwrap again")
+}
+
+/// What is wrapped is not what it opens to.
+pub(super) fn another_kek() -> KeyError {
+    KeyError::Invalid("it unwraps to another key than it wrapped".to_owned())
 }
 
 /// Refuses a wrapped KEK for which the envelope has no room, before anything is sealed under it.

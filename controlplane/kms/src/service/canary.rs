@@ -7,7 +7,7 @@ use sealgate_aead::Secret;
 use tokio::time::Instant;
 
 use super::broken;
-use super::call::{Caller, Found, Question};
+use super::call::{Caller, Found, Question, another_kek, not_opened};
 use crate::error::KeyError;
 
 /// Checks of reading that go by before making a KEK is tried again, when no core asks for one meanwhile.
@@ -86,22 +86,16 @@ pub(super) async fn check(
     mut canary: Option<Canary>,
     generate: bool,
 ) -> Checked {
-    let mut write = None;
-    let mut fresh = None;
+    let (mut write, mut fresh) = (None, None);
     if generate {
-        match make(&caller).await {
-            Ok(made) => {
-                write = Some(Ok(()));
-                fresh = Some(made);
-            }
-            Err(e) => write = Some(Err(e)),
-        }
+        let (made, outcome) = make(&caller).await;
+        (write, fresh) = (Some(outcome), made);
     }
     // The old canary first: it stands for the objects that are there.
     let mut read = match &canary {
         Some(known) => sing(&caller, known).await,
         None => match &fresh {
-            Some(fresh) => sing(&caller, fresh).await,
+            Some((_, opened)) => opened.clone(),
             // Nothing to unwrap, and nothing wrong if only making is not allowed: a key that is kept for old objects.
             None => match &write {
                 Some(Err(e)) if e.retryable() => Err(e.clone()),
@@ -113,14 +107,16 @@ pub(super) async fn check(
     if refused && canary.is_some() {
         // An old version may have been given up on purpose; the key is well if it opens what it makes today.
         if fresh.is_none() {
-            fresh = make(&caller).await.ok();
+            fresh = make(&caller).await.0;
         }
-        if let Some(fresh) = &fresh {
-            read = sing(&caller, fresh).await;
+        if let Some((_, opened)) = &fresh {
+            read = opened.clone();
         }
     }
-    if fresh.is_some() && read.is_ok() {
-        canary = fresh;
+    if let Some((made, Ok(()))) = fresh
+        && read.is_ok()
+    {
+        canary = Some(made);
     }
     Checked {
         read,
@@ -130,18 +126,25 @@ pub(super) async fn check(
     }
 }
 
-async fn make(caller: &Arc<Caller>) -> Result<Canary, KeyError> {
-    match Arc::clone(caller)
-        .ask(Question::Generate, caller.patience())
-        .await?
-    {
-        Found::Generated(made) => Ok(Canary {
-            version: made.version,
-            wrapped: made.wrapped,
-            kek: Some(made.kek),
-        }),
-        _ => Err(broken()),
-    }
+/// A canary, and what came of unwrapping it.
+type Tried = (Canary, Result<(), KeyError>);
+
+/// Makes a canary, and tells whether a core could be given a KEK: whether one can be made, and opened again.
+async fn make(caller: &Arc<Caller>) -> (Option<Tried>, Result<(), KeyError>) {
+    let asked = Arc::clone(caller).ask(Question::Generate, caller.patience());
+    let made = match asked.await {
+        Ok(Found::Generated(made)) => made,
+        Ok(_) => return (None, Err(broken())),
+        Err(e) => return (None, Err(e)),
+    };
+    let made = Canary {
+        version: made.version,
+        wrapped: made.wrapped,
+        kek: Some(made.kek),
+    };
+    let opened = sing(caller, &made).await;
+    let outcome = opened.clone().map_err(not_opened);
+    (Some((made, opened)), outcome)
 }
 
 async fn sing(caller: &Arc<Caller>, canary: &Canary) -> Result<(), KeyError> {
@@ -151,9 +154,7 @@ async fn sing(caller: &Arc<Caller>, canary: &Canary) -> Result<(), KeyError> {
     };
     let found = Arc::clone(caller).ask(question, caller.patience()).await?;
     match (found, &canary.kek) {
-        (Found::Unwrapped(kek), Some(expected)) if !kek.same_as(expected) => Err(
-            KeyError::Invalid("it unwraps to another key than it wrapped".to_owned()),
-        ),
+        (Found::Unwrapped(kek), Some(expected)) if !kek.same_as(expected) => Err(another_kek()),
         (Found::Unwrapped(_), _) => Ok(()),
         _ => Err(broken()),
     }

@@ -231,6 +231,10 @@ impl Slot {
             }
             Err(e) => Some((e.clone(), Instant::now() + self.memory_of(e))),
         };
+        // What is refused to one core is refused to all: none goes on with what it has.
+        if outcome.as_ref().is_err_and(|e| !e.retryable()) {
+            self.caller.stats.end_epochs();
+        }
         // A busy moment says nothing of the key.
         if outcome != Err(KeyError::Busy) {
             self.health.write = Some(outcome);
@@ -262,6 +266,7 @@ impl Slot {
         }
         if checked.refused {
             self.cache.expire_all(Instant::now());
+            self.caller.stats.end_epochs();
         }
         let well = checked.read.is_ok() && !matches!(checked.write, Some(Err(_)));
         if checked.canary.is_some() {

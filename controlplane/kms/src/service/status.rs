@@ -73,9 +73,7 @@ async fn tried(limit: Duration, provider: &dyn Provider) -> Option<KeyError> {
         let kek = provider.unwrap(&made.version, &made.wrapped).await?;
         match kek.same_as(&made.kek) {
             true => Ok(()),
-            false => Err(KeyError::Invalid(
-                "it unwraps to another key than it wrapped".to_owned(),
-            )),
+            false => Err(super::call::another_kek()),
         }
     };
     let outcome = tokio::time::timeout(limit, canary).await;

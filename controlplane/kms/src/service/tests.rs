@@ -6,7 +6,7 @@ mod health;
 mod keeping;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use sealgate_aead::Secret;
 use tokio::sync::Semaphore;
@@ -36,6 +36,11 @@ struct Scripted {
     made: AtomicUsize,
     generates: AtomicUsize,
     unwraps: AtomicUsize,
+    /// Unwraps of what was just made, and what was made and not unwrapped yet.
+    verifies: AtomicUsize,
+    unopened: Mutex<Vec<Vec<u8>>>,
+    /// What unwrapping does to a key: nothing, normally.
+    garbles: AtomicBool,
     /// Calls running now, and the most there ever were.
     running: AtomicUsize,
     most: AtomicUsize,
@@ -55,6 +60,9 @@ impl Scripted {
             made: AtomicUsize::new(0),
             generates: AtomicUsize::new(0),
             unwraps: AtomicUsize::new(0),
+            verifies: AtomicUsize::new(0),
+            unopened: Mutex::default(),
+            garbles: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             wrapped_len,
@@ -78,7 +86,7 @@ impl Scripted {
         self.permits.add_permits(100_000);
     }
 
-    /// Generates and unwraps that were asked for.
+    /// Generates and unwraps that were asked for, without those of what was just made.
     fn asked(&self) -> (usize, usize) {
         (self.generates.load(SeqCst), self.unwraps.load(SeqCst))
     }
@@ -86,6 +94,7 @@ impl Scripted {
     fn forget(&self) {
         self.generates.store(0, SeqCst);
         self.unwraps.store(0, SeqCst);
+        self.verifies.store(0, SeqCst);
     }
 
     async fn call(&self, mode: Mode) -> Result<(), KeyError> {
@@ -121,20 +130,32 @@ impl Provider for Scripted {
             let mode = mode.unwrap_or_else(|| locked(&self.mode).clone());
             self.call(mode).await?;
             let n = self.made.fetch_add(1, SeqCst) as u8;
+            let wrapped = vec![n.wrapping_add(1); self.wrapped_len];
+            locked(&self.unopened).push(wrapped.clone());
             Ok(GeneratedKek {
                 kek: Secret::new([n; 32]),
-                wrapped: vec![n.wrapping_add(1); self.wrapped_len],
+                wrapped,
                 version: "v1".into(),
             })
         })
     }
 
     fn unwrap<'a>(&'a self, _: &'a str, wrapped: &'a [u8]) -> ProviderFuture<'a, Secret<32>> {
-        Box::pin(async {
-            self.unwraps.fetch_add(1, SeqCst);
+        Box::pin(async move {
+            let unopened = locked(&self.unopened).iter().position(|w| w == wrapped);
+            match unopened {
+                Some(n) => {
+                    locked(&self.unopened).remove(n);
+                    self.verifies.fetch_add(1, SeqCst);
+                }
+                None => {
+                    self.unwraps.fetch_add(1, SeqCst);
+                }
+            }
             let mode = locked(&self.mode).clone();
             self.call(mode).await?;
-            Ok(Secret::new([wrapped[0].wrapping_sub(1); 32]))
+            let garbled = u8::from(self.garbles.load(SeqCst));
+            Ok(Secret::new([wrapped[0].wrapping_sub(1) ^ garbled; 32]))
         })
     }
 
@@ -218,6 +239,13 @@ fn unavailable() -> KeyError {
     KeyError::Unavailable {
         reason: "down".into(),
         retry_after: Duration::from_secs(3),
+    }
+}
+
+fn behind() -> KeyError {
+    KeyError::Behind {
+        reason: "too new".into(),
+        retry_after: Duration::from_secs(2),
     }
 }
 
@@ -519,13 +547,16 @@ async fn every_use_of_a_key_is_told() {
             "generate main v1 33 scripted place0 ok",
             "canary main v1 33 scripted place0 ok",
             "generate main v1 33 scripted place0 ok",
+            "verify main v1 33 scripted place0 ok",
             "unwrap main v1 33 cache ok",
             "unwrap main v1 33 scripted place0 ok",
             "rewrap main v1 33 scripted place0 ok",
+            "verify main v1 33 scripted place0 ok",
+            "verify main v2 33 scripted place0 ok",
             "unwrap main v0 33 scripted place0 denied",
         ]
     );
-    assert_eq!(KeyOperation::ALL.map(|op| op as usize), [0, 1, 2, 3, 4]);
+    assert_eq!(KeyOperation::ALL.map(|op| op as usize), [0, 1, 2, 3, 4, 5]);
 }
 
 /// The cores have no tokio: their futures are polled by another runtime.

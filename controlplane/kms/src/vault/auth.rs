@@ -1,8 +1,10 @@
 //! The ways to log in.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use sealgate_config::{SecretSource, VaultAuth};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -13,90 +15,35 @@ use super::transit::wiped;
 use super::{aws, read_secret};
 use crate::error::KeyError;
 
-/// A secret, or the file that holds it.
-pub enum SecretSource {
-    /// The secret.
-    Given(Zeroizing<String>),
-    /// Read whenever it is needed.
-    File(PathBuf),
-}
+/// The way that a key's sessions log in.
+#[derive(Clone)]
+pub(super) struct Login(pub(super) Arc<VaultAuth>);
 
-impl SecretSource {
-    pub(super) async fn read(&self) -> Result<Zeroizing<String>, KeyError> {
-        match self {
-            Self::Given(secret) => Ok(secret.clone()),
-            Self::File(path) => read_secret(path.clone()).await.map_err(KeyError::Denied),
-        }
-    }
-}
-
-/// How to log in. `mount` is the path of the method.
-pub enum Auth {
-    /// With a token that somebody else looks after.
-    Token(SecretSource),
-    /// AppRole.
-    AppRole {
-        /// Path of the method.
-        mount: String,
-        /// The role's id.
-        role_id: String,
-        /// Its secret id, unless the role does without.
-        secret_id: Option<SecretSource>,
-    },
-    /// With a Kubernetes service account.
-    Kubernetes {
-        /// Path of the method.
-        mount: String,
-        /// The role.
-        role: String,
-        /// File with the service account's token.
-        jwt_file: PathBuf,
-    },
-    /// With an AWS identity, from wherever the AWS SDK finds credentials.
-    Aws {
-        /// Path of the method.
-        mount: String,
-        /// The role.
-        role: String,
-        /// Value of the header `X-Vault-AWS-IAM-Server-ID`.
-        server_id: Option<String>,
-        /// Region of STS; the global one when `None`.
-        region: Option<String>,
-    },
-    /// With the TLS client certificate.
-    Cert {
-        /// Path of the method.
-        mount: String,
-        /// The role; any that fits when `None`.
-        role: Option<String>,
-    },
-}
-
-impl Auth {
+impl Login {
     /// Whether tokens are this gateway's own: it can get another, and revokes those that it leaves.
     pub(super) fn logs_in(&self) -> bool {
-        !matches!(self, Self::Token(_))
+        !matches!(*self.0, VaultAuth::Token(_))
     }
 
     /// The file whose changes are followed.
     pub(super) fn token_file(&self) -> Option<&PathBuf> {
-        match self {
-            Self::Token(SecretSource::File(path)) => Some(path),
+        match &*self.0 {
+            VaultAuth::Token(SecretSource::File(path)) => Some(path),
             _ => None,
         }
     }
 
     /// Gets a token.
     pub(super) async fn log_in(&self, http: &Http) -> Result<Grant, KeyError> {
-        let (mount, method, body) = match self {
-            Self::Token(source) => return given(http, source).await,
-            Self::AppRole {
+        let (mount, method, body) = match &*self.0 {
+            VaultAuth::Token(source) => return given(http, source).await,
+            VaultAuth::AppRole {
                 mount,
                 role_id,
                 secret_id,
             } => {
                 let secret_id = match secret_id {
-                    Some(source) => Some(source.read().await?),
+                    Some(source) => Some(secret(source).await?),
                     None => None,
                 };
                 let body = body(&AppRoleLogin {
@@ -105,7 +52,7 @@ impl Auth {
                 });
                 (mount, "approle", body)
             }
-            Self::Kubernetes {
+            VaultAuth::Kubernetes {
                 mount,
                 role,
                 jwt_file,
@@ -115,7 +62,7 @@ impl Auth {
                     .map_err(KeyError::Denied)?;
                 (mount, "kubernetes", body(&JwtLogin { role, jwt: &jwt }))
             }
-            Self::Aws {
+            VaultAuth::Aws {
                 mount,
                 role,
                 server_id,
@@ -124,7 +71,7 @@ impl Auth {
                 let request = aws::signed(role, server_id.as_deref(), region.as_deref()).await?;
                 (mount, "aws", body(&request))
             }
-            Self::Cert { mount, role } => {
+            VaultAuth::Cert { mount, role } => {
                 let login = CertLogin {
                     name: role.as_deref(),
                 };
@@ -141,9 +88,17 @@ impl Auth {
     }
 }
 
+/// The secret; of a file, as it is now.
+async fn secret(source: &SecretSource) -> Result<Zeroizing<String>, KeyError> {
+    match source {
+        SecretSource::Given(secret) => Ok(Zeroizing::new(secret.expose().to_owned())),
+        SecretSource::File(path) => read_secret(path.clone()).await.map_err(KeyError::Denied),
+    }
+}
+
 /// A token that is there already: only its life has to be asked for.
 async fn given(http: &Http, source: &SecretSource) -> Result<Grant, KeyError> {
-    let text = source.read().await?;
+    let text = secret(source).await?;
     let token = lease::header(&text).ok_or_else(|| {
         KeyError::Denied("the token holds characters that no token has".to_owned())
     })?;

@@ -104,11 +104,15 @@ pub(super) fn of_call(place: &Place, server: &str, operation: &str, failure: &Fa
         ));
     }
     if text.contains("too new") {
-        return KeyError::Denied(format!(
-            "{server} does not know this version of the Transit key {}: it was restored from an older backup, or it \
-             is another server's key",
-            place.key,
-        ));
+        // A standby that has not caught up answers like this for a moment after a rotation; the leader opens it.
+        return KeyError::Behind {
+            reason: format!(
+                "{server} does not know this version of the Transit key {} yet: it is a standby that lags; if that \
+                 lasts, it was restored from an older backup, or has another key of this name",
+                place.key,
+            ),
+            retry_after: SOON,
+        };
     }
     if text.contains("invalid ciphertext") {
         return KeyError::Invalid(format!("{server} says {text:?}"));

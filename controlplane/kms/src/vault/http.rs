@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, LOCATION};
 use serde::Deserialize;
 use zeroize::Zeroizing;
+
+use crate::web;
 
 /// Longest answer, bytes. A key with hundreds of versions takes about 10 KiB.
 const ANSWER_MAX: usize = 256 * 1024;
 /// Longest text of an error that is passed on, characters.
 const TEXT_MAX: usize = 300;
-/// Connecting, TLS included. A fall-back server has to come in time.
-const CONNECT: Duration = Duration::from_secs(3);
 /// A whole call. The key service has its own deadline; this one is for logins and renewals.
 const CALL: Duration = Duration::from_secs(10);
 
@@ -69,21 +69,14 @@ impl Http {
         namespace: Option<&str>,
         tls: &rustls::ClientConfig,
     ) -> Result<Self, String> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            // A proxy from the environment would see tokens; a redirect could send them anywhere.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT)
+        let client = web::client(tls)
             .timeout(CALL)
             .pool_max_idle_per_host(16)
             .pool_idle_timeout(Duration::from_secs(60))
             .tcp_nodelay(true)
             .user_agent(concat!("sealgate/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| format!("the HTTP client cannot be set up: {}", chain(&e)))?;
+            .map_err(|e| format!("the HTTP client cannot be set up: {}", web::chain(&e)))?;
         let namespace = namespace
             .map(|name| HeaderValue::from_str(name).map_err(|e| format!("namespace: {e}")))
             .transpose()?;
@@ -123,7 +116,9 @@ impl Http {
         if let Some(namespace) = &self.namespace {
             request = request.header("x-vault-namespace", namespace.clone());
         }
-        let unreachable = |e: reqwest::Error| Failure::Unreachable(chain(&e.without_url()));
+        let unreachable = |e: reqwest::Error| {
+            Failure::Unreachable(tidy(&web::explained(web::chain(&e.without_url()))))
+        };
         let mut response = request.send().await.map_err(unreachable)?;
         let mut answer = Zeroizing::new(Vec::with_capacity(4096));
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -169,9 +164,7 @@ fn refusal(response: &reqwest::Response, answer: &[u8]) -> Failure {
         status: response.status().as_u16(),
         text,
         genuine: read.is_ok(),
-        retry_after: header(RETRY_AFTER)
-            .and_then(|text| text.parse().ok())
-            .map(|seconds: u64| Duration::from_secs(seconds.min(300))),
+        retry_after: web::retry_after(response.headers()),
     }
 }
 
@@ -179,19 +172,4 @@ fn refusal(response: &reqwest::Response, answer: &[u8]) -> Failure {
 fn tidy(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").chars().take(TEXT_MAX).collect()
-}
-
-/// An error and what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = inner.source();
-    }
-    tidy(&text)
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::auth::Auth;
+use super::auth::Login;
 use super::errors;
 use super::http::Http;
 use super::lease::{self, Lease};
@@ -66,13 +66,13 @@ pub(super) enum Verdict {
 
 impl Session {
     /// Logs in and keeps at it until this is dropped. `name` is the key's, for the log.
-    pub(super) fn start(name: &str, http: Arc<Http>, auth: Arc<Auth>, runtime: &Handle) -> Self {
+    pub(super) fn start(name: &str, http: Arc<Http>, login: Login, runtime: &Handle) -> Self {
         let (publish, state) = watch::channel(State::Starting);
         let (commands, inbox) = mpsc::channel(QUEUE);
         let keeper = Keeper {
             name: name.to_owned(),
             http,
-            auth,
+            login,
             publish,
             held: None,
             generation: 0,
@@ -142,7 +142,7 @@ struct Held {
 struct Keeper {
     name: String,
     http: Arc<Http>,
-    auth: Arc<Auth>,
+    login: Login,
     publish: watch::Sender<State>,
     held: Option<Held>,
     generation: u64,
@@ -198,7 +198,7 @@ impl Keeper {
     /// When there is something to do next.
     fn wake(&self) -> Instant {
         let mut wake = self.next;
-        if self.auth.token_file().is_some() {
+        if self.login.token_file().is_some() {
             wake = wake.min(self.next_look);
         }
         if let Some(expires) = self.held.as_ref().and_then(|held| held.lease.expires) {
@@ -208,7 +208,7 @@ impl Keeper {
     }
 
     async fn look_after(&mut self) {
-        if let Some(path) = self.auth.token_file()
+        if let Some(path) = self.login.token_file()
             && Instant::now() >= self.next_look
         {
             self.next_look = Instant::now() + FILE_INTERVAL;
@@ -233,7 +233,7 @@ impl Keeper {
         }
         match &self.held {
             Some(held) if held.lease.grant.renewable && !held.at_its_end => self.renew().await,
-            _ if self.auth.logs_in() => self.acquire().await,
+            _ if self.login.logs_in() => self.acquire().await,
             _ => self.next = far(),
         }
     }
@@ -243,11 +243,11 @@ impl Keeper {
         if let Some(last) = self.last_attempt {
             tokio::time::sleep_until((last + LOGIN_INTERVAL).into()).await;
         }
-        if let Some(path) = self.auth.token_file() {
+        if let Some(path) = self.login.token_file() {
             self.file = stamp(path).await;
         }
         let asked = Instant::now();
-        let outcome = self.auth.log_in(&self.http).await;
+        let outcome = self.login.log_in(&self.http).await;
         self.last_attempt = Some(Instant::now());
         match outcome {
             Ok(grant) => {
@@ -343,7 +343,7 @@ impl Keeper {
                     ttl,
                     renewable,
                 };
-                if at_its_end && !self.auth.logs_in() {
+                if at_its_end && !self.login.logs_in() {
                     tracing::warn!(
                         key = self.name,
                         server = self.http.label(),
@@ -363,7 +363,7 @@ impl Keeper {
 
     /// Renewing does not help this token.
     async fn replace(&mut self) {
-        if self.auth.logs_in() {
+        if self.login.logs_in() {
             return self.acquire().await;
         }
         tracing::warn!(
@@ -402,7 +402,7 @@ impl Keeper {
             }
         }
         // Dead, or not even allowed to ask.
-        if !self.auth.logs_in() {
+        if !self.login.logs_in() {
             return self.look_for_another().await;
         }
         self.held = None;
@@ -418,7 +418,7 @@ impl Keeper {
 
     /// The same where tokens are given: only a changed file has another.
     async fn look_for_another(&mut self) -> Result<Verdict, KeyError> {
-        let place = match self.auth.token_file() {
+        let place = match self.login.token_file() {
             Some(path) => {
                 let now = stamp(path).await;
                 if now.is_some() && now != self.file {
@@ -439,7 +439,7 @@ impl Keeper {
     /// Revokes a token that nobody will use again. One that somebody gave stays.
     async fn leave(&mut self) {
         if let Some(held) = self.held.take()
-            && self.auth.logs_in()
+            && self.login.logs_in()
         {
             let body = Bytes::from_static(b"{}");
             let token = held.lease.token();

@@ -1,4 +1,4 @@
-"""Gateways whose keys are in an environment variable, in a PKCS#11 token (SoftHSM2), and at a KMIP server (PyKMIP)."""
+"""Gateways whose keys are in an environment variable, in a PKCS#11 token (SoftHSM2), and at KMIP servers (PyKMIP; JSON over HTTPS)."""
 
 import base64
 import json
@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from botocore.exceptions import ClientError
 from harness import gateway as gw
 from harness.data import MIB, blob
 from harness.expect import read
-from harness.kmip import PyKmip
+from harness.kmip import JsonKmip, PyKmip, certificates
 from harness.providers import documented, make_key
 from harness.rawstore import FsRaw
 from test_format import PROGRAM, program
@@ -28,12 +30,12 @@ DATA = blob(MIB + 1)
 class Sealed:
     """A gateway over a directory; `keys` are the lines of [keys.main]."""
 
-    def __init__(self, folder: Path, keys: str):
+    def __init__(self, folder: Path, keys: str, **options):
         self.folder = folder
         self.root = folder / "objects"
         self.root.mkdir(exist_ok=True)
         self.raw = FsRaw(self.root)
-        self.gateway = gw.Gateway(folder / f"gw-{os.urandom(3).hex()}", gw.fs_backend(self.root), keys=f"[keys.main]\n{keys}")
+        self.gateway = gw.Gateway(folder / f"gw-{os.urandom(3).hex()}", gw.fs_backend(self.root), keys=f"[keys.main]\n{keys}", **options)
         self.s3 = self.gateway.client()
         try:
             self.s3.create_bucket(Bucket=BUCKET)
@@ -64,10 +66,10 @@ class Sealed:
 def sealed(tmp_path):
     started = []
 
-    def start(keys: str) -> Sealed:
+    def start(keys: str, **options) -> Sealed:
         for earlier in started:
             earlier.gateway.stop()
-        started.append(Sealed(tmp_path, keys))
+        started.append(Sealed(tmp_path, keys, **options))
         return started[-1]
 
     yield start
@@ -152,3 +154,56 @@ def test_a_key_at_a_kmip_server(sealed, tmp_path):
             assert gateway.open_without(name, "--kek", kek.hex()) == DATA
     finally:
         server.kill()
+
+
+def trouble(gateway: gw.Gateway) -> str:
+    """What /readyz says once the first check has failed."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{gateway.admin}/readyz", timeout=5).close()
+        except urllib.error.HTTPError as e:
+            if "the key provider" in (text := e.read().decode()):
+                return text
+        time.sleep(0.1)
+    raise AssertionError("it is ready, or does not say why not")
+
+
+def test_a_key_at_a_kmip_server_over_https(sealed, tmp_path):
+    """JSON over HTTPS: an authority of its own, a bearer token and a client certificate, each needed, each said."""
+    server = JsonKmip(tmp_path / "kmip")
+    try:
+        gateway = sealed(server.key_table())
+        envelope = gateway.put("first")
+        assert envelope["key_version"] == server.uid and len(envelope["wrapped_kek"]) == 61
+        assert gateway.read("first") == DATA and gateway.raw.get(BUCKET, "first").body != DATA
+        assert set(server.operations) == {"GetAttributes", "Encrypt", "Decrypt"}
+        log = gateway.gateway.log.read_text()
+        assert server.token.read_text() not in log
+
+        strangers = tmp_path / "kmip" / "strangers"
+        strangers.mkdir()
+        certificates(strangers)
+        other = tmp_path / "token"
+        other.write_text("another")
+        other.chmod(0o600)
+        cases = [
+            (server.key_table(ca="strangers/ca.pem"), "503", "UnknownIssuer.*`ca_file`"),
+            (server.key_table(client=None), "503", "CertificateRequired.*`client_cert`"),
+            (server.key_table(client="strangers/owner"), "503", "UnknownCA.*`client_cert`|alert: DecryptError"),
+            (server.key_table(token=other), "AccessDenied", "HTTP 401.*`token`"),
+        ]
+        for keys, code, said in cases:
+            # Each attempt counts: there is nothing to wait for.
+            failing = sealed(f"{keys}retries = 0\n", ready=False)
+            with pytest.raises(ClientError) as refused:
+                failing.put("second")
+            error = refused.value.response
+            assert code in (error["Error"]["Code"], str(error["ResponseMetadata"]["HTTPStatusCode"])), error
+            assert re.search(said, text := trouble(failing.gateway)), text
+        # What was written is there, and nothing else.
+        again = sealed(server.key_table())
+        assert again.read("first") == DATA
+        assert [o["Key"] for o in again.s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["first"]
+    finally:
+        server.stop()

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from botocore.exceptions import ClientError
 from harness import ROOT, binary, gateway as gw
 from harness.data import CHUNK, MIB, blob
 from harness.expect import multipart, read, refused, same
-from harness.openbao import OpenBao
+from harness.kmip import certificates
+from harness.openbao import POLICY, OpenBao
 from harness.ports import free_port
 from harness.rawstore import FsRaw
 from test_format import PROGRAM, program
@@ -35,10 +37,10 @@ def bao(tmp_path_factory):
 class Sealed:
     """A gateway over a directory, with its key in OpenBao."""
 
-    def __init__(self, folder, bao: OpenBao, max_age: str = "1h", **options):
+    def __init__(self, folder, bao: OpenBao, max_age: str = "1h", more_keys: str = "", **options):
         root = folder / "objects"
         root.mkdir(exist_ok=True)
-        keys = f"[keys.main]\n{bao.key_table()}max_age = {gw.q(max_age)}\n"
+        keys = f"[keys.main]\n{bao.key_table()}max_age = {gw.q(max_age)}\n{more_keys}"
         self.bao, self.raw = bao, FsRaw(root)
         self.gateway = gw.Gateway(folder / f"gw-{os.urandom(3).hex()}", gw.fs_backend(root), keys=keys, **options)
         self.s3 = self.gateway.client()
@@ -303,6 +305,100 @@ def test_the_documented_commands_work(tmp_path):
         (folder / "metadata.json").write_text(json.dumps({"Metadata": dict(raw.metadata)}))
         run(by_hand)
         same((folder / "plaintext").read_bytes(), blob(100_000))
+    finally:
+        for gateway in started:
+            gateway.stop(5)
+        server.kill()
+
+
+def refuses(call) -> bool:
+    """Whether it is answered 403, as when a key is disabled; anything else but success fails the test."""
+    try:
+        call()
+    except ClientError as e:
+        assert e.response["Error"]["Code"] == "AccessDenied", e
+        return True
+    return False
+
+
+def test_a_policy_that_may_wrap_and_not_unwrap_seals_nothing(sealed, bao):
+    one = sealed()
+    one.put("before", b"x")
+    one.gateway.stop()
+    policy = POLICY.format(key=bao.key)
+    bao.call("PUT", f"sys/policies/acl/{bao.key}", {"policy": re.sub(r".*transit/decrypt.*\n", "", policy)})
+    try:
+        two = sealed(ready=False)
+        for _ in range(3):
+            with refused("AccessDenied", status=403):
+                two.put("never", b"x")
+        assert [o["Key"] for o in two.s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == ["before"]
+        log = two.gateway.log.read_text()
+        assert "does not unwrap again" in log and f"transit/decrypt/{bao.key}" in log, log
+    finally:
+        bao.call("PUT", f"sys/policies/acl/{bao.key}", {"policy": policy})
+    # It recovers by itself.
+    eventually(lambda: two.put("after", b"y"))
+    assert two.read("before") == b"x" and two.read("after") == b"y"
+
+
+def test_a_key_that_is_denied_stops_writers_and_readers_within_the_check(sealed, bao):
+    """Every core has a KEK for another hour, for writing and for reading; a canary that is refused ends both."""
+    table = 'health_interval = "1s"\ncache = { core_ttl = "1s", negative_ttl = "200ms" }\n'
+    one = sealed(more_keys=table)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: one.put(f"object-{n}", b"x"), range(32)))
+    writes, reads = (lambda: one.put("late", b"x")), (lambda: one.read("object-0"))
+    policy = POLICY.format(key=bao.key)
+    bao.call("PUT", f"sys/policies/acl/{bao.key}", {"policy": 'path "sys/none" { capabilities = ["deny"] }'})
+    try:
+        began = time.monotonic()
+        while not (refuses(writes) and refuses(reads)):
+            assert time.monotonic() < began + 20
+            time.sleep(0.1)
+        took = time.monotonic() - began
+        # Once refused, refused on every connection and so on every core.
+        fresh = [one.gateway.client() for _ in range(8)]
+        assert all(refuses(lambda: s3.put_object(Bucket=BUCKET, Key="late", Body=b"x")) for s3 in fresh)
+        assert took < 10, "health_interval + core_ttl, on a busy machine"
+    finally:
+        bao.call("PUT", f"sys/policies/acl/{bao.key}", {"policy": policy})
+    eventually(writes)
+    assert one.read("object-31") == b"x"
+
+
+def test_over_mutual_tls_with_an_authority_of_its_own(tmp_path):
+    folder = tmp_path / "certificates"
+    strangers = folder / "strangers"
+    strangers.mkdir(parents=True)
+    certificates(folder)
+    certificates(strangers)
+    server = OpenBao(tmp_path / "bao", certificates=folder)
+    root = tmp_path / "objects"
+    root.mkdir()
+
+    def start(name: str, ca: Path, client: Path | None, **options) -> gw.Gateway:
+        files = {"ca_file": ca / "ca.pem"}
+        if client:
+            files |= {"client_cert": client / "owner.pem", "client_key": client / "owner.key"}
+        table = server.key_table(server.tls_endpoint, **files)
+        return gw.Gateway(tmp_path / name, gw.fs_backend(root), keys=f"[keys.main]\n{table}retries = 0\n", **options)
+
+    started = []
+    try:
+        started.append(start("well", folder, folder))
+        s3 = started[-1].client()
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_object(Bucket=BUCKET, Key="a", Body=b"x")
+        assert read(s3, BUCKET, "a") == b"x"
+        for name, ca, client, said in [
+            ("ca", strangers, folder, r"UnknownIssuer.*`ca_file`"),
+            ("none", folder, None, r"CertificateRequired.*`client_cert`"),
+        ]:
+            started.append(start(name, ca, client, ready=False))
+            s3 = started[-1].client()
+            unavailable(lambda: s3.put_object(Bucket=BUCKET, Key="b", Body=b"x"))
+            assert re.search(said, log := started[-1].log.read_text()), log
     finally:
         for gateway in started:
             gateway.stop(5)

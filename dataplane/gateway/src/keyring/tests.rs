@@ -175,6 +175,29 @@ fn the_next_kek_comes_before_it_is_needed_and_an_outage_waits_for_the_bound() {
 }
 
 #[test]
+fn a_key_that_is_refused_is_not_written_with_once_the_health_check_knows() {
+    let ring = ring(|key| {
+        key.policy.health_interval = Duration::from_millis(20);
+        key.policy.breaker_failures = 1000;
+    });
+    let epoch = ring.write(1).expect("an epoch");
+    ring.fail(Some(unavailable()));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(ring.write(1).is_ok_and(|same| Rc::ptr_eq(&same, &epoch)));
+    ring.fail(Some(KeyError::Denied("disabled".into())));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while let Ok(same) = ring.write(1) {
+        assert!(Rc::ptr_eq(&same, &epoch) && Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(Rc::strong_count(&epoch), 1, "the writer has let go of it");
+    ring.fail(None);
+    while ring.write(1).is_err() {
+        assert!(Instant::now() < deadline);
+    }
+}
+
+#[test]
 fn kept_keys_are_wiped_when_their_time_is_over() {
     let ring = ring(|key| {
         key.policy.core_ttl = Duration::from_millis(20);

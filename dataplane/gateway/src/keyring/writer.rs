@@ -53,12 +53,14 @@ impl Epoch {
 
     /// Counts an object of `bytes` in; false when that would exceed a bound.
     pub(super) fn admit(&self, bytes: u64, now: Instant) -> bool {
-        self.age(now) < self.bounds.max_age && self.count(bytes)
+        !self.lease.ended() && self.age(now) < self.bounds.max_age && self.count(bytes)
     }
 
     /// The same past the KEK's age, within the grace.
     fn admit_by_grace(&self, bytes: u64, now: Instant) -> bool {
-        let fits = self.age(now) < self.bounds.max_age + self.grace && self.count(bytes);
+        let fits = !self.lease.ended()
+            && self.age(now) < self.bounds.max_age + self.grace
+            && self.count(bytes);
         if fits {
             self.lease.used_offline();
         }
@@ -212,7 +214,9 @@ impl Writer {
 
     /// Lets go of a KEK that can never be used again.
     pub(super) fn sweep(&mut self, now: Instant) {
-        let useful = |epoch: &Rc<Epoch>| epoch.age(now) < epoch.bounds.max_age + epoch.grace;
+        let useful = |epoch: &Rc<Epoch>| {
+            !epoch.lease.ended() && epoch.age(now) < epoch.bounds.max_age + epoch.grace
+        };
         self.current = self.current.take().filter(useful);
     }
 }

@@ -1,6 +1,7 @@
 //! `provider = "vault"`: a Transit key of OpenBao or Vault.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::Wrong;
 use super::super::reader::{Reader, refused};
@@ -79,7 +80,7 @@ pub(super) fn key(table: &Reader<'_>) -> Option<KeyProvider> {
         namespace,
         ca_file,
         client_cert,
-        auth: auth?,
+        auth: Arc::new(auth?),
     })))
 }
 

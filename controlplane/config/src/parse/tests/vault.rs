@@ -1,6 +1,7 @@
 //! Keys of `provider = "vault"`.
 
 use super::*;
+use std::sync::Arc;
 
 /// With every key that goes together.
 const APPROLE: &str = r#"
@@ -54,7 +55,7 @@ fn every_key_of_vault_is_read() {
         mount,
         role_id,
         secret_id: Some(SecretSource::File(file)),
-    } = key.auth
+    } = Arc::into_inner(key.auth).expect("one")
     else {
         panic!("another method");
     };
@@ -69,7 +70,7 @@ fn every_key_of_vault_is_read() {
 #[test]
 fn each_way_to_log_in_is_read() {
     let base = "endpoints = [\"https://a\"]\nkey = \"k\"\n";
-    let auth = |more: &str| vault(&format!("{base}{more}")).auth;
+    let auth = |more: &str| Arc::into_inner(vault(&format!("{base}{more}")).auth).expect("one");
     assert_eq!(vault(&format!("{base}token = \"t\"")).mount, "transit");
     assert!(
         matches!(auth("token = \"t\""), VaultAuth::Token(SecretSource::Given(t)) if t.expose() == "t")

@@ -211,7 +211,12 @@ async fn a_slow_unwrap_is_hedged_and_a_new_kek_is_not() {
     );
     let began = Instant::now();
     assert!(client.generate("main").await.is_ok());
-    assert_eq!((began.elapsed(), quick.asked().0), (seconds(1), 0));
+    let took = seconds(1) + policy().hedge_after;
+    assert_eq!(
+        (began.elapsed(), quick.asked().0),
+        (took, 0),
+        "opened again by a hedge"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -314,4 +319,83 @@ async fn new_keks_that_are_refused_are_not_asked_for_again_at_once() {
         tokio::time::sleep(pause).await;
         assert!(client.generate("main").await.is_ok());
     }
+}
+
+/// What wraps and does not unwrap.
+fn one_way(provider: &Arc<Scripted>, trouble: KeyError) {
+    provider.set_generating(Mode::Well);
+    provider.set(Mode::Fail(trouble));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kek_that_does_not_unwrap_is_not_sealed_with() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    one_way(&provider, denied());
+    let refused = error(client.generate("main").await);
+    let KeyError::Denied(why) = &refused else {
+        panic!("{refused}")
+    };
+    assert!(why.contains("does not unwrap again: disabled"), "{why}");
+    let health = client.health();
+    assert_eq!(health[0].writing(), Standing::Down(refused.clone()));
+    // It is remembered as any refusal is, and over as soon as it is mended.
+    provider.forget();
+    assert_eq!(error(client.generate("main").await), refused);
+    assert_eq!(provider.asked(), (0, 0));
+    provider.set(Mode::Well);
+    tokio::time::sleep(policy().negative_ttl).await;
+    assert!(client.generate("main").await.is_ok());
+    assert_eq!(provider.verifies.load(SeqCst), 1, "one call for each KEK");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kek_that_unwraps_to_another_is_not_sealed_with() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    provider.garbles.store(true, SeqCst);
+    let refused = error(client.generate("main").await);
+    assert!(
+        matches!(&refused, KeyError::Invalid(why) if why.contains("unwraps to another key")),
+        "{refused}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_kek_may_be_opened_again_at_another_endpoint_within_the_same_deadline() {
+    let (lame, well) = (Scripted::new(), Scripted::new());
+    let client = start(&[&lame, &well], &policy()).await;
+    for trouble in [unavailable(), behind()] {
+        one_way(&lame, trouble);
+        client.generate("main").await.expect("opened by the second");
+    }
+    assert_eq!((lame.asked().0, well.asked()), (2, (0, 2)));
+    for both in [&lame, &well] {
+        both.set_generating(Mode::Slow(Duration::from_millis(1500)));
+        both.set(Mode::Hang);
+    }
+    let began = Instant::now();
+    let refused = error(client.generate("main").await);
+    assert!(refused.retryable(), "{refused}");
+    assert!(began.elapsed() <= policy().deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lags_is_passed_over_and_not_given_up() {
+    let (lagging, leading) = (Scripted::new(), Scripted::new());
+    let client = start(&[&lagging, &leading], &policy()).await;
+    lagging.set(Mode::Fail(behind()));
+    for n in 0..20 {
+        assert!(unwrap(&client, n).await.is_ok());
+    }
+    assert_eq!(lagging.asked().1, 20, "it answers: no breaker opens");
+    // Alone it is asked again soon, and its answer is not remembered as a refusal is.
+    let mut policy = policy();
+    policy.retries = 0;
+    let client = start(&[&lagging], &policy).await;
+    let refused = error(unwrap(&client, 50).await);
+    assert_eq!((refused.kind(), refused.retryable()), ("behind", true));
+    lagging.set(Mode::Well);
+    tokio::time::sleep(policy.error_ttl).await;
+    assert!(unwrap(&client, 50).await.is_ok());
 }

@@ -87,6 +87,54 @@ async fn a_disabled_key_is_noticed_and_what_is_kept_of_it_asked_for_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disabled_key_ends_what_cores_write_with() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &watched()).await;
+    let epochs = [
+        client.generate("main").await.expect("made"),
+        client.generate("main").await.expect("made"),
+    ];
+    provider.set(Mode::Fail(unavailable()));
+    tokio::time::sleep(seconds(60)).await;
+    assert!(!epochs.iter().any(|e| e.lease.ended()), "no refusal");
+    assert_eq!(standing(&client).0, "degraded");
+    provider.set(Mode::Fail(denied()));
+    tokio::time::sleep(seconds(11)).await;
+    assert!(epochs.iter().all(|e| e.lease.ended()));
+    assert_eq!(
+        (standing(&client).0, report(&client).kek_age),
+        ("down", None)
+    );
+    provider.set(Mode::Well);
+    tokio::time::sleep(seconds(11)).await;
+    let next = client.generate("main").await.expect("made");
+    assert!(!next.lease.ended() && epochs[0].lease.ended());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_core_is_refused_ends_the_writing_of_all() {
+    let provider = Scripted::new();
+    let client = start(&[&provider], &policy()).await;
+    let epoch = client.generate("main").await.expect("made");
+    provider.set_generating(Mode::Fail(unavailable()));
+    error(client.generate("main").await);
+    assert!(!epoch.lease.ended());
+    provider.set_generating(Mode::Fail(denied()));
+    tokio::time::sleep(policy().breaker_open_for).await;
+    error(client.generate("main").await);
+    assert!(epoch.lease.ended());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_may_only_wrap_is_ready_for_nothing() {
+    let provider = Scripted::new();
+    provider.set_generating(Mode::Well);
+    provider.set(Mode::Fail(denied()));
+    let client = start(&[&provider], &watched()).await;
+    assert_eq!(standing(&client), ("down", "down"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_may_only_unwrap_is_ready_for_reading() {
     let provider = Scripted::new();
     provider.set_generating(Mode::Fail(denied()));

@@ -90,9 +90,11 @@ class Gateway:
         wrapper: list[str] | None = None,
         scheme: str = "http",
         start: bool = True,
+        ready: bool = True,
     ):
+        """`ready` off: it serves, but cannot be expected to be ready, since its key cannot be had."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.driver = folder, driver
+        self.folder, self.driver, self.ready = folder, driver, ready
         self.port, self.admin_port = free_port(), free_port()
         self.endpoint = f"{scheme}://127.0.0.1:{self.port}"
         self.admin = f"http://127.0.0.1:{self.admin_port}"
@@ -124,7 +126,7 @@ class Gateway:
         argv = [*self.wrapper, binary(), "serve", "--config", str(self.config)]
         self.daemon = Daemon(argv, self.log, env={"RUST_BACKTRACE": "1"}, cwd=self.folder)
         try:
-            self.daemon.wait_ready(f"{self.admin}/readyz", 20)
+            self.daemon.wait_ready(f"{self.admin}/{'readyz' if self.ready else 'healthz'}", 20)
         except BaseException:
             self.daemon.kill()
             raise

@@ -34,7 +34,8 @@ class OpenBao:
     It can be sealed, stopped, killed, frozen (`daemon.signal`) and started again on the same port and data.
     """
 
-    def __init__(self, folder: Path, key: str = "sealgate"):
+    def __init__(self, folder: Path, key: str = "sealgate", certificates: Path | None = None):
+        """`certificates`: a folder with those of `harness.kmip`, for a second listener that wants them of clients."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.key = folder, key
         self.port = free_port()
@@ -42,10 +43,20 @@ class OpenBao:
         self.audit = folder / "audit.log"
         (folder / "data").mkdir(exist_ok=True)
         self.config = folder / "bao.hcl"
+        listener = ""
+        if certificates:
+            port, c = free_port(), certificates
+            self.tls_endpoint = f"https://127.0.0.1:{port}"
+            listener = (
+                f'listener "tcp" {{\n address = "127.0.0.1:{port}"\n cluster_address = "127.0.0.1:0"\n'
+                f' tls_cert_file = {q(c / "server.pem")}\n tls_key_file = {q(c / "server.key")}\n'
+                f' tls_require_and_verify_client_cert = true\n tls_client_ca_file = {q(c / "ca.pem")}\n}}\n'
+            )
         self.config.write_text(
             f'storage "raft" {{\n path = {q(folder / "data")}\n node_id = "n1"\n performance_multiplier = 1\n}}\n'
             f'cluster_addr = "http://127.0.0.1:{self.port + 10000}"\napi_addr = "{self.endpoint}"\n'
             f'listener "tcp" {{\n address = "127.0.0.1:{self.port}"\n tls_disable = true\n}}\n'
+            f"{listener}"
             f'audit "file" "audit" {{\n options {{\n  file_path = {q(self.audit)}\n }}\n}}\n'
         )
         self.token = self.unseal_key = ""
