@@ -39,6 +39,9 @@ pub(crate) const OUTCOMES: [&str; 8] = [
     "busy",
 ];
 
+/// Those of them that no provider gives.
+const NO_PROVIDERS: [&str; 2] = ["unknown_key", "busy"];
+
 /// Locks; what a panicking thread left behind is still a number.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,7 +228,7 @@ pub struct EndpointReport {
     pub provider: &'static str,
     /// The endpoint's label.
     pub label: String,
-    /// Calls by operation and outcome (`ok`, or [`KeyError::kind`]); those that never happened are left out.
+    /// Calls by operation and outcome (`ok`, or [`KeyError::kind`]), zeros included.
     pub calls: Vec<(&'static str, &'static str, u64)>,
     /// Calls by duration: as many as took at most each of [`LATENCY_BOUNDS`] and more than the one before.
     pub buckets: [u64; LATENCY_BOUNDS.len()],
@@ -285,8 +288,9 @@ impl EndpointReport {
         let mut calls = Vec::new();
         for (operation, by_outcome) in KeyOperation::ALL.iter().zip(&place.calls) {
             for (outcome, count) in OUTCOMES.iter().zip(by_outcome) {
+                // From the start: the increase of a counter that is born with its first refusal would not be seen.
                 match count.load(Relaxed) {
-                    0 => {}
+                    0 if NO_PROVIDERS.contains(outcome) => {}
                     n => calls.push((operation.name(), *outcome, n)),
                 }
             }

@@ -332,7 +332,18 @@ async fn a_kek_that_does_not_unwrap_is_not_sealed_with() {
     let provider = Scripted::new();
     let client = start(&[&provider], &policy()).await;
     one_way(&provider, denied());
+    let count = |outcome| {
+        let calls = report(&client).endpoints.remove(0).calls;
+        let mut verify = calls.into_iter().filter(|call| call.0 == "verify");
+        verify.find(|call| call.1 == outcome).map(|call| call.2)
+    };
+    assert_eq!((count("denied"), count("busy")), (Some(0), None));
     let refused = error(client.generate("main").await);
+    assert_eq!(
+        count("denied"),
+        Some(1),
+        "it rises from zero: alarms see it"
+    );
     let KeyError::Denied(why) = &refused else {
         panic!("{refused}")
     };
