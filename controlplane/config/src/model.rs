@@ -324,6 +324,8 @@ pub struct BucketRule {
     pub binding: Binding,
     /// Whether the client's metadata is sealed.
     pub seal_metadata: bool,
+    /// Whether objects that are not sealed are read as they are.
+    pub plaintext_reads: bool,
     /// Off: bytes pass as they are.
     pub encrypt: bool,
 }

@@ -285,6 +285,7 @@ fn bucket_rule(rule: &sealgate_config::BucketRule) -> BucketRule {
             sealgate_config::Binding::None => sealgate_envelope::Binding::None,
         },
         seal_metadata: rule.seal_metadata,
+        plaintext_reads: rule.plaintext_reads,
         encrypt: rule.encrypt,
     }
 }

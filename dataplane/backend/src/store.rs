@@ -225,6 +225,40 @@ impl<C: Connector> Store<C> {
         })
     }
 
+    /// `HeadObject` of one part: the object, and which of its bytes the part has.
+    pub async fn head_part(
+        &self,
+        at: &Location,
+        number: u16,
+        conditions: &Conditions,
+    ) -> Result<(ObjectInfo, Range<u64>)> {
+        either!(self, s => s.head_part(at, number, conditions).await)
+    }
+
+    /// `GetObject` of one part: the object, which of its bytes follow, and those.
+    pub async fn get_part(
+        &self,
+        at: &Location,
+        number: u16,
+        conditions: &Conditions,
+    ) -> Result<(ObjectInfo, Range<u64>, Body<C>)> {
+        Ok(match self {
+            Self::S3(s) => {
+                let (info, range, body) = s.get_part(at, number, conditions).await?;
+                (info, range, Body::S3(body))
+            }
+            Self::Fs(f) => {
+                let (info, range) = f.head_part(at, number, conditions).await?;
+                let request = GetRequest {
+                    range: None,
+                    conditions: Conditions::if_match(info.etag),
+                };
+                let (info, _, body) = f.get(at, &request).await?;
+                (info, range, Body::Fs(body))
+            }
+        })
+    }
+
     /// Begins a `PutObject` of exactly `len` bytes.
     pub async fn put(
         &self,

@@ -31,6 +31,7 @@ pub(crate) enum Purpose {
     Trailer,
     Metadata,
     UploadId,
+    PartTag,
 }
 
 impl Purpose {
@@ -40,6 +41,7 @@ impl Purpose {
             Self::Trailer => b"sealgate/v1 trailer\0",
             Self::Metadata => b"sealgate/v1 metadata\0",
             Self::UploadId => b"sealgate/v1 upload id\0",
+            Self::PartTag => b"sealgate/v1 part tag\0",
         }
     }
 }

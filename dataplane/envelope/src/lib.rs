@@ -28,6 +28,7 @@ pub mod etag;
 pub mod keys;
 pub mod law;
 pub mod metadata;
+pub mod part_tag;
 pub mod ranges;
 pub mod stream;
 pub mod trailer;

@@ -2,26 +2,20 @@
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};
-use sealgate_envelope::{Checksum, ChecksumAlgorithm, Checksums};
+use sealgate_envelope::{Checksum, ChecksumAlgorithm, Checksums, Trailer};
 use sealgate_s3::checksum::{self, Algorithm, Known};
+use sealgate_s3::error::{ErrorCode, S3Error};
+use sealgate_s3::xml::ShownChecksum;
 
 use crate::reply::set;
+
+const TYPE: &str = "x-amz-checksum-type";
 
 /// What the trailer keeps.
 pub(crate) fn for_trailer(known: &Known) -> Checksums {
     let mut checksums = Checksums::none();
     if let Some(checksum) = &known.checksum {
-        checksums.insert(Checksum {
-            algorithm: match checksum.algorithm() {
-                Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
-                Algorithm::Crc32c => ChecksumAlgorithm::Crc32c,
-                Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
-                Algorithm::Sha1 => ChecksumAlgorithm::Sha1,
-                Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
-            },
-            composite: false,
-            value: checksum.as_bytes().to_vec(),
-        });
+        checksums.insert(for_format(checksum, false));
     }
     if let Some(md5) = known.md5 {
         checksums.insert(Checksum {
@@ -33,6 +27,189 @@ pub(crate) fn for_trailer(known: &Known) -> Checksums {
     checksums
 }
 
+/// What a part's ETag says of its checksum.
+pub(crate) fn tagged(known: &Known) -> Option<Checksum> {
+    let checksum = known.checksum.as_ref().filter(|_| known.from_client)?;
+    Some(for_format(checksum, false))
+}
+
+/// A part of a multipart object, as far as checksums go.
+pub(crate) struct PartSum {
+    pub(crate) number: u16,
+    pub(crate) len: u64,
+    /// What its upload proved.
+    pub(crate) proved: Option<checksum::Checksum>,
+    /// What the client says when it completes the upload.
+    pub(crate) claimed: Option<(Algorithm, String)>,
+}
+
+/// The checksum of a multipart object, made of its parts', and whether it is composite. Whatever the client claims, of a
+/// part or of the whole, is compared, or refused where there is nothing to compare it with: never believed.
+pub(crate) fn of_parts(
+    headers: &HeaderMap,
+    parts: &[PartSum],
+) -> Result<Option<(checksum::Checksum, bool)>, S3Error> {
+    for part in parts {
+        let Some((algorithm, value)) = &part.claimed else {
+            continue;
+        };
+        match part.proved.filter(|p| p.algorithm() == *algorithm) {
+            Some(proved) if proved.to_base64() == *value => {}
+            Some(_) => {
+                return Err(S3Error::new(ErrorCode::InvalidPart)
+                    .detail("PartNumber", part.number.to_string()));
+            }
+            None => {
+                return Err(uncheckable(format!(
+                    "The {algorithm} of part {} cannot be checked: its upload proved none, or its ETag is not the one \
+                     that its upload was answered with.",
+                    part.number
+                )));
+            }
+        }
+    }
+    let claimed = claimed(headers)?;
+    let algorithm = match &claimed {
+        Some((algorithm, _)) => Some(*algorithm),
+        None => parts.first().and_then(|p| Some(p.proved?.algorithm())),
+    };
+    let Some(algorithm) = algorithm else {
+        return Ok(None);
+    };
+    let same = |p: &PartSum| p.proved.filter(|c| c.algorithm() == algorithm);
+    let Some(sums) = parts.iter().map(same).collect::<Option<Vec<_>>>() else {
+        return match claimed {
+            None => Ok(None),
+            Some(_) => Err(uncheckable(format!(
+                "The {algorithm} of the object cannot be checked: that takes the {algorithm} of every part, sent with it, \
+                 and the ETags that the parts' uploads were answered with."
+            ))),
+        };
+    };
+    let claimed = claimed.map(|(_, value)| value);
+    let composite = is_composite(headers, algorithm, claimed.as_deref())?;
+    let made = if composite {
+        Some(checksum::Checksum::composite(algorithm, &sums))
+    } else {
+        let mut rest = sums.iter().zip(parts);
+        let first = rest.next().map(|(sum, _)| *sum);
+        rest.fold(first, |all, (sum, part)| {
+            checksum::Checksum::concat(&all?, sum, part.len)
+        })
+    };
+    if let (Some(made), Some(claimed)) = (&made, claimed) {
+        let (value, count) = match claimed.split_once('-') {
+            Some((value, count)) => (value, Some(count)),
+            None => (&*claimed, None),
+        };
+        let count_holds = count.is_none_or(|c| composite && c == parts.len().to_string());
+        if value != made.to_base64() || !count_holds {
+            return Err(S3Error::with_message(
+                ErrorCode::BadDigest,
+                format!("The {algorithm} you specified did not match the calculated checksum."),
+            ));
+        }
+    }
+    Ok(made.map(|made| (made, composite)))
+}
+
+/// The one checksum of the object that the client names.
+fn claimed(headers: &HeaderMap) -> Result<Option<(Algorithm, String)>, S3Error> {
+    let mut found = None;
+    for algorithm in Algorithm::ALL {
+        for value in headers.get_all(algorithm.header()) {
+            let value = String::from_utf8_lossy(value.as_bytes()).trim().to_owned();
+            if found.replace((algorithm, value)).is_some() {
+                return Err(S3Error::with_message(
+                    ErrorCode::InvalidRequest,
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Which type the object's checksum has: as the client says, or as S3 has it by itself.
+fn is_composite(
+    headers: &HeaderMap,
+    algorithm: Algorithm,
+    claimed: Option<&str>,
+) -> Result<bool, S3Error> {
+    let only_full = algorithm == Algorithm::Crc64Nvme;
+    let only_composite = matches!(algorithm, Algorithm::Sha1 | Algorithm::Sha256);
+    let kind = headers.get(TYPE).map(HeaderValue::as_bytes);
+    let composite = match (kind, claimed) {
+        (Some(b"COMPOSITE"), _) => true,
+        (Some(b"FULL_OBJECT"), _) => false,
+        (Some(other), _) => {
+            return Err(S3Error::invalid_argument(
+                "Value for x-amz-checksum-type header is invalid.",
+                TYPE,
+                String::from_utf8_lossy(other),
+            ));
+        }
+        (None, Some(claimed)) if !only_full && !only_composite => claimed.contains('-'),
+        (None, _) => !only_full,
+    };
+    if composite && only_full || !composite && only_composite {
+        let kind = if composite {
+            "COMPOSITE"
+        } else {
+            "FULL_OBJECT"
+        };
+        return Err(S3Error::with_message(
+            ErrorCode::InvalidRequest,
+            format!(
+                "The {kind} checksum type cannot be used with the {algorithm} checksum algorithm."
+            ),
+        ));
+    }
+    Ok(composite)
+}
+
+fn uncheckable(message: String) -> S3Error {
+    S3Error::with_message(ErrorCode::InvalidRequest, message)
+}
+
+/// Refuses a checksum of the whole object, where nothing is known of its parts.
+pub(crate) fn refuse_claims(headers: &HeaderMap) -> Result<(), S3Error> {
+    match claimed(headers)? {
+        None => Ok(()),
+        Some((algorithm, _)) => Err(uncheckable(format!(
+            "The {algorithm} of the object cannot be checked where objects are not encrypted: leave it out."
+        ))),
+    }
+}
+
+/// As the trailer keeps it.
+pub(crate) fn for_format(checksum: &checksum::Checksum, composite: bool) -> Checksum {
+    Checksum {
+        algorithm: match checksum.algorithm() {
+            Algorithm::Crc32 => ChecksumAlgorithm::Crc32,
+            Algorithm::Crc32c => ChecksumAlgorithm::Crc32c,
+            Algorithm::Crc64Nvme => ChecksumAlgorithm::Crc64Nvme,
+            Algorithm::Sha1 => ChecksumAlgorithm::Sha1,
+            Algorithm::Sha256 => ChecksumAlgorithm::Sha256,
+        },
+        composite,
+        value: checksum.as_bytes().to_vec(),
+    }
+}
+
+/// As clients know it; S3 shows no MD5 but in an ETag.
+pub(crate) fn from_format(one: &Checksum) -> Option<checksum::Checksum> {
+    let algorithm = match one.algorithm {
+        ChecksumAlgorithm::Crc32 => Algorithm::Crc32,
+        ChecksumAlgorithm::Crc32c => Algorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme => Algorithm::Crc64Nvme,
+        ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
+        ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
+        ChecksumAlgorithm::Md5 => return None,
+    };
+    checksum::Checksum::from_bytes(algorithm, &one.value)
+}
+
 /// Whether the client wants an object's checksum.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     headers
@@ -40,30 +217,31 @@ pub(crate) fn wanted(headers: &HeaderMap) -> bool {
         .is_some_and(|mode| mode.as_bytes().eq_ignore_ascii_case(b"ENABLED"))
 }
 
-/// Tells the client what the trailer holds of the whole object.
-pub(crate) fn describe(checksums: &Checksums, headers: &mut HeaderMap) {
-    for one in checksums.iter() {
-        let algorithm = match one.algorithm {
-            ChecksumAlgorithm::Crc32 => Algorithm::Crc32,
-            ChecksumAlgorithm::Crc32c => Algorithm::Crc32c,
-            ChecksumAlgorithm::Crc64Nvme => Algorithm::Crc64Nvme,
-            ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
-            ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
-            // S3 shows no MD5 but in an ETag.
-            ChecksumAlgorithm::Md5 => continue,
-        };
-        if let Some(value) = checksum::Checksum::from_bytes(algorithm, &one.value) {
-            set(
-                headers,
-                HeaderName::from_static(algorithm.header()),
-                &value.to_base64(),
-            );
-            let kind = if one.composite {
-                "COMPOSITE"
-            } else {
-                "FULL_OBJECT"
-            };
-            headers.insert("x-amz-checksum-type", HeaderValue::from_static(kind));
+/// What clients see of the checksums that the trailer holds of the whole object.
+pub(crate) fn shown(trailer: &Trailer) -> Vec<ShownChecksum> {
+    let shown = trailer.checksums().iter().filter_map(|one| {
+        let sum = from_format(one)?;
+        let mut value = sum.to_base64();
+        if one.composite {
+            value = format!("{value}-{}", trailer.parts().count());
         }
+        Some(ShownChecksum {
+            algorithm: sum.algorithm(),
+            value,
+            composite: one.composite,
+        })
+    });
+    shown.collect()
+}
+
+/// Tells the client in headers.
+pub(crate) fn describe(trailer: &Trailer, headers: &mut HeaderMap) {
+    for one in shown(trailer) {
+        let name = HeaderName::from_static(one.algorithm.header());
+        set(headers, name, &one.value);
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static(one.kind()));
     }
 }
+
+#[cfg(test)]
+mod tests;

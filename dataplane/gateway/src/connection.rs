@@ -1,11 +1,13 @@
 //! One client connection: requests in order, each authenticated, dispatched, answered and logged.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use sealgate_http1::{Framing, Limits, ParseError, RequestHead};
+use sealgate_s3::checksum::Algorithm;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::{Operation, Routed, route};
 use sealgate_s3::sigv4::Authorization;
@@ -248,7 +250,8 @@ async fn handle<C: Connector, T: Transport>(
         }
     }
     let store = standing.put_on(core.store_for(Some(credential)))?;
-    let body = context.body.insert(Body::new(head, headers, &verified)?);
+    let of_body = body_headers(&routed.operation, headers);
+    let body = context.body.insert(Body::new(head, &of_body, &verified)?);
     let request = Request {
         core,
         snapshot,
@@ -265,6 +268,19 @@ async fn handle<C: Connector, T: Transport>(
         Ok(reply) if request.store.charged() => Ok(reply.with_charge()),
         reply => reply,
     }
+}
+
+/// The headers that speak of the body: a completed upload's checksum is the object's, not its document's.
+fn body_headers<'h>(operation: &Operation, headers: &'h HeaderMap) -> Cow<'h, HeaderMap> {
+    let of_object = |name: &HeaderName| Algorithm::from_header(name.as_str()).is_some();
+    if *operation != Operation::CompleteMultipartUpload || !headers.keys().any(of_object) {
+        return Cow::Borrowed(headers);
+    }
+    let mut headers = headers.clone();
+    for algorithm in Algorithm::ALL {
+        headers.remove(algorithm.header());
+    }
+    Cow::Owned(headers)
 }
 
 /// Whether the credential allows the operation on what the request names; what else an operation touches (a copy's

@@ -128,6 +128,26 @@ pub(crate) struct Sealed {
     pub(crate) plain_len: u64,
 }
 
+/// Whether an object claims to be sealed.
+pub(crate) fn is_sealed(info: &ObjectInfo) -> bool {
+    info.headers.contains_key(&ENVELOPE)
+}
+
+/// Whether an object is to be read as it is: it was never sealed, and its bucket's rule allows that.
+pub(crate) fn is_plaintext(info: &ObjectInfo, rule: &BucketRule) -> bool {
+    !rule.encrypt || rule.plaintext_reads && !is_sealed(info)
+}
+
+/// A read's conditions in the store's terms; none where it is not known yet whether the object's ETag has the client's
+/// form, or the store's: the gateway checks them itself too.
+pub(crate) fn read_conditions(conditions: &Conditions, rule: &BucketRule) -> Conditions {
+    if rule.encrypt && rule.plaintext_reads {
+        Conditions::default()
+    } else {
+        store_conditions(conditions, rule)
+    }
+}
+
 /// Opens an object's envelope: authenticates where it lies and how it is laid out.
 pub(crate) async fn unseal<C: Connector>(
     rq: &Request<'_, C>,

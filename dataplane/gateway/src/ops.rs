@@ -8,6 +8,7 @@ mod create_upload;
 mod delete_object;
 mod delete_objects;
 mod forward;
+mod get_attributes;
 mod get_object;
 mod head_object;
 mod list_objects;
@@ -18,7 +19,7 @@ mod put_object;
 mod upload_part;
 mod upload_part_copy;
 
-pub(crate) use get_object::{OVERRIDES, Opening, override_headers};
+pub(crate) use get_object::{OVERRIDES, Opening, Wanted, override_headers};
 use http::Method;
 pub(crate) use list_objects::MAX_PAGE;
 use sealgate_s3::error::{ErrorCode, S3Error};
@@ -72,6 +73,7 @@ async fn bodiless<C: Connector, T: Transport>(
     match &rq.routed.operation {
         O::GetObject => get_object::run(rq, client).await,
         O::HeadObject => head_object::run(rq).await,
+        O::GetObjectAttributes => get_attributes::run(rq).await,
         O::DeleteObject => delete_object::run(rq).await,
         O::CopyObject => slow::run(rq, client, copy_object::run(rq)).await,
         O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,

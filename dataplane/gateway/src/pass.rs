@@ -1,17 +1,20 @@
 //! Buckets and prefixes with `encrypt = false`: bytes pass as they are, through the same blocks.
 
+use std::ops::Range;
+
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use sealgate_backend::types::{GetRequest, Location, Stored};
+use sealgate_backend::Body as StoreBody;
+use sealgate_backend::types::{GetRequest, Location, ObjectInfo, Stored};
 use sealgate_http1::Framing;
 use sealgate_s3::conditions::{Conditions, Verdict};
-use sealgate_s3::error::ErrorCode;
 use sealgate_s3::range::{ByteRange, content_range};
 use sealgate_uring::{Block, Connector, Spans, Transport, join};
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::object::{client_metadata, pass_through_headers, system_headers};
+use crate::object::{client_metadata, is_sealed, pass_through_headers, system_headers};
+use crate::ops::Wanted;
 use crate::reply::{Reply, ReplyBody, set, set_etag};
 use crate::request::Request;
 use crate::seal::{Source, lease};
@@ -99,15 +102,44 @@ async fn fill<S: Source>(
     (Ok(want), block)
 }
 
+/// Says that an object was not sealed, of a bucket whose objects are.
+pub(crate) const PLAINTEXT: HeaderName = HeaderName::from_static("x-sealgate-plaintext");
+
+/// The headers of a read.
+fn read_headers<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    info: &ObjectInfo,
+) -> Result<HeaderMap, Failure> {
+    let mut headers = pass_through_headers(info);
+    if rq.rule_for(at)?.encrypt {
+        // It has been looked at before, and was plaintext then.
+        if is_sealed(info) {
+            return Err(Failure::replaced());
+        }
+        headers.insert(PLAINTEXT, HeaderValue::from_static("true"));
+    }
+    Ok(headers)
+}
+
 /// HeadObject.
 pub(crate) async fn head<C: Connector>(
     rq: &Request<'_, C>,
     at: &Location,
     asked: &Conditions,
 ) -> Result<Reply, Failure> {
+    if let Wanted::Part(number) = Wanted::of(rq)? {
+        let (info, range) = rq.store.head_part(at, number, asked).await?;
+        check(asked, &info)?;
+        return Ok(Reply {
+            status: StatusCode::PARTIAL_CONTENT,
+            headers: part_headers(rq, at, &info, &range)?,
+            body: ReplyBody::HeadOf(range.end - range.start),
+        });
+    }
     let info = rq.store.head(at, asked).await?;
     check(asked, &info)?;
-    let mut headers = pass_through_headers(&info);
+    let mut headers = read_headers(rq, at, &info)?;
     let (status, range) = match rq
         .headers
         .get(header::RANGE)
@@ -126,12 +158,30 @@ pub(crate) async fn head<C: Connector>(
         }
         None => (StatusCode::OK, 0..info.len),
     };
-    crate::ops::override_headers(rq, &mut headers)?;
     Ok(Reply {
         status,
         headers,
         body: ReplyBody::HeadOf(range.end - range.start),
     })
+}
+
+/// The headers of a read of one part.
+fn part_headers<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    info: &ObjectInfo,
+    range: &Range<u64>,
+) -> Result<HeaderMap, Failure> {
+    const COUNT: &str = "x-amz-mp-parts-count";
+    let mut headers = read_headers(rq, at, info)?;
+    if let Some(count) = info.headers.get(COUNT) {
+        headers.insert(COUNT, count.clone());
+    }
+    if !range.is_empty() {
+        let value = content_range(range, info.len);
+        set(&mut headers, header::CONTENT_RANGE, &value);
+    }
+    Ok(headers)
 }
 
 /// GetObject.
@@ -141,11 +191,19 @@ pub(crate) async fn get<C: Connector, T: Transport>(
     at: &Location,
     asked: &Conditions,
 ) -> Result<Reply, Failure> {
-    if rq.routed.query.has("partNumber") {
-        return Err(Failure::new(
-            ErrorCode::NotImplemented,
-            "Reads by part number are not supported where objects are not encrypted.",
-        ));
+    if let Wanted::Part(number) = Wanted::of(rq)? {
+        let (info, range, body) = rq.store.get_part(at, number, asked).await?;
+        check(asked, &info)?;
+        let headers = part_headers(rq, at, &info, &range)?;
+        let left = range.end - range.start;
+        return send(
+            rq,
+            client,
+            (StatusCode::PARTIAL_CONTENT, headers),
+            body,
+            left,
+        )
+        .await;
     }
     let wanted = rq
         .headers
@@ -164,11 +222,11 @@ pub(crate) async fn get<C: Connector, T: Transport>(
         conditions = Conditions::if_match(info.etag);
     }
     let request = GetRequest { range, conditions };
-    let (info, got, mut body) = rq.store.get(at, &request).await?;
+    let (info, got, body) = rq.store.get(at, &request).await?;
     if range.is_none() {
         check(asked, &info)?;
     }
-    let mut headers = pass_through_headers(&info);
+    let mut headers = read_headers(rq, at, &info)?;
     let (status, end) = match range {
         Some((_, Some(end))) => {
             set(
@@ -180,13 +238,24 @@ pub(crate) async fn get<C: Connector, T: Transport>(
         }
         _ => (StatusCode::OK, got.end),
     };
+    let left = end.min(got.end) - got.start;
+    send(rq, client, (status, headers), body, left).await
+}
+
+/// Sends an answer whose body has `left` bytes.
+async fn send<C: Connector, T: Transport>(
+    rq: &Request<'_, C>,
+    client: &mut Client<T>,
+    (status, mut headers): (StatusCode, HeaderMap),
+    mut body: StoreBody<C>,
+    mut left: u64,
+) -> Result<Reply, Failure> {
     crate::ops::override_headers(rq, &mut headers)?;
     set(
         &mut headers,
         HeaderName::from_static("x-amz-request-id"),
         rq.id,
     );
-    let mut left = end.min(got.end) - got.start;
     let (mut block, _) = lease(&rq.core.pool, left, &rq.snapshot.timeouts).await?;
     rq.core.put_head(
         client,
@@ -225,7 +294,7 @@ fn gone(e: std::io::Error) -> Failure {
     Failure::Cut(format!("client: {e}"))
 }
 
-fn check(asked: &Conditions, info: &sealgate_backend::types::ObjectInfo) -> Result<(), Failure> {
+fn check(asked: &Conditions, info: &ObjectInfo) -> Result<(), Failure> {
     match asked.check_read(&info.etag, info.last_modified / 1000) {
         Verdict::Proceed => Ok(()),
         Verdict::PreconditionFailed => Err(asked.failed_read().into()),

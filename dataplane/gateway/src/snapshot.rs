@@ -92,6 +92,8 @@ pub struct BucketRule {
     pub binding: Binding,
     /// Seal the client's metadata.
     pub seal_metadata: bool,
+    /// Read objects that are not sealed as they are, rather than refuse them.
+    pub plaintext_reads: bool,
     /// Off: bytes pass as they are.
     pub encrypt: bool,
 }

@@ -5,14 +5,18 @@ use std::rc::Rc;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use sealgate_backend::Store;
-use sealgate_backend::types::{BackendError, ListRequest, Location, PartInfo, VersionsRequest};
-use sealgate_envelope::{Dek, Envelope, UploadId, law};
+use sealgate_backend::types::{
+    BackendError, ListRequest, Location, PartInfo, Stored, VersionsRequest,
+};
+use sealgate_envelope::{Dek, Envelope, UploadId, law, part_tag};
+use sealgate_s3::checksum::{Checksum, Known};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::RawKey;
 use sealgate_uring::Connector;
 
+use crate::checksums;
 use crate::failure::Failure;
-use crate::object::open_envelope;
+use crate::object::{client_etag, open_envelope, store_etag};
 use crate::ops::MAX_PAGE;
 use crate::request::{Request, STAGING_PREFIX};
 
@@ -56,6 +60,30 @@ pub(crate) async fn open<C: Connector>(
         envelope: id.envelope().clone(),
         dek,
     })
+}
+
+impl Upload {
+    /// The ETag that the upload of a part is answered with: it carries the checksum that was proved, for the object's.
+    pub(crate) fn part_etag(&self, number: u16, stored: &Stored, known: &Known) -> String {
+        let etag = client_etag(&stored.etag);
+        let Some(checksum) = checksums::tagged(known) else {
+            return etag;
+        };
+        let object_id = &self.envelope.fields.object_id;
+        let tag = part_tag::seal(&self.dek, object_id, number, &stored.etag, &checksum);
+        format!("{etag}.{tag}")
+    }
+
+    /// A part's ETag as ListParts shows it, and the checksum that it carries, of either form of it.
+    pub(crate) fn open_part_etag(&self, number: u16, etag: &str) -> (String, Option<Checksum>) {
+        if let Some((etag, tag)) = etag.rsplit_once('.') {
+            let (object_id, stored) = (&self.envelope.fields.object_id, store_etag(etag));
+            if let Some(known) = part_tag::open(&self.dek, object_id, number, &stored, tag) {
+                return (etag.to_owned(), checksums::from_format(&known));
+            }
+        }
+        (etag.to_owned(), None)
+    }
 }
 
 /// The store's upload id of a request that may hold either form: for Abort and ListParts.

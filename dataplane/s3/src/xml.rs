@@ -2,6 +2,7 @@
 //!
 //! Element names and their order are those of the Amazon S3 API Reference.
 
+mod attributes;
 mod bucket;
 mod copy;
 mod delete;
@@ -11,6 +12,7 @@ mod reader;
 mod versions;
 mod writer;
 
+pub use attributes::{AttributeParts, ObjectAttributes, ShownChecksum, WantedAttributes};
 pub use bucket::{BucketEntry, CreateBucketConfiguration, ListAllMyBuckets, LocationConstraint};
 pub use copy::CopyResult;
 pub use delete::{

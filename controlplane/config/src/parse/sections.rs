@@ -282,6 +282,7 @@ fn buckets(root: &Reader<'_>, keys: &BTreeMap<String, Option<KeyConfig>>) -> Vec
                 listing: Listing::Computed,
                 binding: Binding::Key,
                 seal_metadata: true,
+                plaintext_reads: false,
                 encrypt: true,
             }),
             None => no_rule_for_the_rest(root, keys),
@@ -317,6 +318,12 @@ fn bucket(
     );
     let seal_metadata = table.choice("metadata", &[true, false]);
     let encrypt = table.boolean("encrypt");
+    let plaintext_reads = table.boolean("plaintext_reads");
+    if table.has("plaintext_reads") && encrypt == Some(false) {
+        let wrong = Wrong::from("means nothing where encrypt = false".to_owned())
+            .remedy("remove one of the two: without encryption every object is read as it is");
+        table.wrong("plaintext_reads", wrong);
+    }
     let named = table.text("key").map(|found| found.value);
     if let Some(name) = &named
         && !keys.contains_key(name)
@@ -354,6 +361,7 @@ fn bucket(
         listing: listing?,
         binding: binding?,
         seal_metadata: seal_metadata?,
+        plaintext_reads: plaintext_reads?,
         encrypt: encrypt?,
     })
 }

@@ -428,6 +428,12 @@ pub const SECTIONS: &[Section] = &[
                 Value("true"),
                 "Off: objects pass as they are, in plaintext.",
             ),
+            row(
+                "plaintext_reads",
+                Kind::Boolean,
+                Value("false"),
+                "Whether an object that is not sealed is read, and copied, as it is. Off, it is refused: whoever can write to the store could put one there. For a bucket that holds objects from before the gateway; with it goes `listing = \"verify\"`. Such answers say `x-sealgate-plaintext: true`.",
+            ),
         ],
     },
     Section {

@@ -125,6 +125,30 @@ impl FsStore {
         Ok((info, range, body))
     }
 
+    /// `HeadObject` of one part: the object, and which of its bytes the part has. A directory does not keep where the
+    /// parts of an upload ended.
+    ///
+    /// # Errors
+    /// As [`FsStore::head`]; `InvalidPartNumber` behind the one part of an object, `NotImplemented` for one that was
+    /// uploaded in parts.
+    pub async fn head_part(
+        &self,
+        at: &Location,
+        number: u16,
+        conditions: &Conditions,
+    ) -> Result<(ObjectInfo, Range<u64>)> {
+        let info = self.head(at, conditions).await?;
+        if info.etag.contains('-') {
+            let what = "A directory does not keep the parts of an object that is not encrypted.";
+            return Err(S3Error::with_message(ErrorCode::NotImplemented, what).into());
+        }
+        if number != 1 {
+            return Err(error::answer(ErrorCode::InvalidPartNumber));
+        }
+        let range = 0..info.len;
+        Ok((info, range))
+    }
+
     async fn open_object(&self, at: &Location) -> Result<Opened> {
         let failed = error::io("opening an object");
         unversioned(at)?;

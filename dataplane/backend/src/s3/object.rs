@@ -10,8 +10,9 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_uring::Connector;
 
 use super::conditional::{Write, bare};
+use super::inbound::Inbound;
 use super::upload::PartsUpload;
-use super::wire::Repeat;
+use super::wire::{Call, Repeat};
 use super::{S3Body, S3Store, S3Upload, headers};
 use crate::types::{BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo};
 
@@ -60,21 +61,7 @@ impl<C: Connector> S3Store<C> {
         let mut inbound = self.send(&mut call).await?;
         let head = std::mem::take(&mut inbound.head.headers);
         check_version(at, &head)?;
-        let length =
-            headers::text(&head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
-        let (stored, len) = if inbound.head.status == StatusCode::PARTIAL_CONTENT {
-            let (first, end, total) = headers::content_range(&head)
-                .ok_or_else(|| BackendError::Protocol("206 without a Content-Range".into()))?;
-            if length.is_some_and(|length| length != end - first) {
-                let what = "the store's Content-Length and Content-Range differ";
-                return Err(BackendError::Protocol(what.into()));
-            }
-            (first..end, total)
-        } else {
-            let len =
-                length.ok_or_else(|| BackendError::Protocol("GET without a length".into()))?;
-            (0..len, len)
-        };
+        let (stored, len) = extent(inbound.head.status, &head)?;
         // A store may send more than was asked for, the whole object even, or less: `S3Body` leaves the rest or asks
         // for it. But it must begin where it was told.
         let (first, end) = request.range.unwrap_or((0, None));
@@ -85,7 +72,18 @@ impl<C: Connector> S3Store<C> {
             ));
         }
         let info = headers::object_info(head, len)?;
-        let body = S3Body::new(
+        let body = self.body(inbound, call, &info, range.clone());
+        Ok((info, range, body))
+    }
+
+    fn body(
+        &self,
+        inbound: Inbound<C::Conn>,
+        call: Call,
+        info: &ObjectInfo,
+        range: Range<u64>,
+    ) -> S3Body<C> {
+        S3Body::new(
             Rc::clone(&self.wire),
             Rc::clone(&self.signer),
             inbound,
@@ -94,9 +92,64 @@ impl<C: Connector> S3Store<C> {
                 info.etag.clone(),
                 info.headers.get("x-amz-version-id").cloned(),
             ),
-            range.clone(),
-        );
+            range,
+        )
+    }
+
+    /// `HeadObject` of one part: the object, and which of its bytes the part has.
+    ///
+    /// # Errors
+    ///
+    /// As [`S3Store::head`]; `InvalidPartNumber`; `NotImplemented` from a store that takes no notice of part numbers.
+    pub async fn head_part(
+        &self,
+        at: &Location,
+        number: u16,
+        conditions: &Conditions,
+    ) -> Result<(ObjectInfo, Range<u64>), BackendError> {
+        let mut call = self.call_on_part(Method::HEAD, at, number);
+        conditions.to_headers(&mut call.headers);
+        let sent = self.send(&mut call).await;
+        let mut inbound = sent.map_err(|e| bodiless_at(e, at))?;
+        let head = std::mem::take(&mut inbound.head.headers);
+        let status = inbound.head.status;
+        self.wire.finish(inbound);
+        check_version(at, &head)?;
+        let (range, len) = extent(status, &head)?;
+        check_part(status, number, &head)?;
+        Ok((headers::object_info(head, len)?, range))
+    }
+
+    /// `GetObject` of one part.
+    ///
+    /// # Errors
+    ///
+    /// As [`S3Store::head_part`].
+    pub async fn get_part(
+        &self,
+        at: &Location,
+        number: u16,
+        conditions: &Conditions,
+    ) -> Result<(ObjectInfo, Range<u64>, S3Body<C>), BackendError> {
+        let mut call = self.call_on_part(Method::GET, at, number);
+        conditions.to_headers(&mut call.headers);
+        let mut inbound = self.send(&mut call).await?;
+        let head = std::mem::take(&mut inbound.head.headers);
+        check_version(at, &head)?;
+        let (range, len) = extent(inbound.head.status, &head)?;
+        check_part(inbound.head.status, number, &head)?;
+        // Resumed, it is a range of the object like any other.
+        call.query = self.call_on(Method::GET, at).query;
+        let info = headers::object_info(head, len)?;
+        let body = self.body(inbound, call, &info, range.clone());
         Ok((info, range, body))
+    }
+
+    fn call_on_part(&self, method: Method, at: &Location, number: u16) -> Call {
+        let number = number.to_string();
+        let mut query = vec![("partNumber", number.as_str())];
+        query.extend(at.version.as_deref().map(|v| ("versionId", v)));
+        self.call(method, &at.bucket, Some(&at.key), &query)
     }
 
     /// `PutObject` of exactly `len` bytes; a multipart upload when that is more than [`S3Options::put_limit`].
@@ -183,6 +236,33 @@ pub(super) fn extend(to: &mut HeaderMap, from: &HeaderMap) {
     for (name, value) in from {
         to.append(name.clone(), value.clone());
     }
+}
+
+/// Which bytes of the object an answer has, and how many there are in all.
+fn extent(status: StatusCode, head: &HeaderMap) -> Result<(Range<u64>, u64), BackendError> {
+    let length = headers::text(head, &header::CONTENT_LENGTH).and_then(|v| v.parse::<u64>().ok());
+    if status != StatusCode::PARTIAL_CONTENT {
+        let len = length.ok_or_else(|| BackendError::Protocol("GET without a length".into()))?;
+        return Ok((0..len, len));
+    }
+    let (first, end, total) = headers::content_range(head)
+        .ok_or_else(|| BackendError::Protocol("206 without a Content-Range".into()))?;
+    if length.is_some_and(|length| length != end - first) {
+        let what = "the store's Content-Length and Content-Range differ";
+        return Err(BackendError::Protocol(what.into()));
+    }
+    Ok((first..end, total))
+}
+
+/// An object that was not uploaded in parts may be answered whole as its part 1; anything else comes from a store that
+/// has overlooked the part number.
+fn check_part(status: StatusCode, number: u16, head: &HeaderMap) -> Result<(), BackendError> {
+    let in_parts = || headers::etag(head).is_some_and(|etag| etag.contains('-'));
+    if status == StatusCode::PARTIAL_CONTENT || number == 1 && !in_parts() {
+        return Ok(());
+    }
+    let what = "The store behind this gateway takes no notice of part numbers.";
+    Err(S3Error::with_message(ErrorCode::NotImplemented, what).into())
 }
 
 /// Names where a copy comes from.

@@ -42,7 +42,7 @@ impl ChecksumAlgorithm {
         }
     }
 
-    const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Crc32 => 1,
             Self::Crc32c => 2,
@@ -51,6 +51,12 @@ impl ChecksumAlgorithm {
             Self::Sha256 => 5,
             Self::Md5 => 6,
         }
+    }
+}
+
+impl ChecksumAlgorithm {
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.code() == code)
     }
 }
 
@@ -132,10 +138,7 @@ impl Checksums {
                 field: "checksum",
                 value: code.into(),
             };
-            let algorithm = ChecksumAlgorithm::ALL
-                .into_iter()
-                .find(|algorithm| algorithm.code() == code & !COMPOSITE)
-                .ok_or(unknown)?;
+            let algorithm = ChecksumAlgorithm::from_code(code & !COMPOSITE).ok_or(unknown)?;
             let value = reader.bytes(algorithm.value_len())?.to_vec();
             if checksums
                 .0

@@ -7,12 +7,14 @@ use sealgate_backend::types::{
 };
 use sealgate_envelope::law::stream_plain_len;
 use sealgate_envelope::{Checksums, Envelope, Trailer, TrailerWriter};
+use sealgate_s3::checksum::{Algorithm, Checksum};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::xml::{CompleteMultipartUpload, CompleteMultipartUploadResult};
 use sealgate_uring::{BlockSize, Connector, Spans, Transport};
 
 use crate::body::Body;
+use crate::checksums::{self, PartSum};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::object::{ENVELOPE, client_etag, store_conditions, store_etag};
@@ -23,6 +25,8 @@ use crate::uploads::{self, LAST_PART, MINIMUM_PART, Upload};
 
 /// 10,000 parts with ETags and checksums.
 const MAX_DOCUMENT: usize = 4 << 20;
+
+const DECLARED_SIZE: &str = "x-amz-mp-object-size";
 
 /// A part that the client chose.
 struct Chosen {
@@ -55,10 +59,12 @@ pub(crate) async fn run<C: Connector>(
     let at = rq.location()?;
     let rule = rq.rule_for(&at)?;
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
-    let stored = if rule.encrypt {
+    let (stored, checksum) = if rule.encrypt {
         let upload = uploads::open(rq, &at).await?;
         complete(rq, &at, &upload, list, &conditions).await?
     } else {
+        checksums::refuse_claims(rq.headers)?;
+        check_stored_size(rq, &at, list).await?;
         let parts: Vec<CompletedPart> = list
             .parts
             .iter()
@@ -67,9 +73,9 @@ pub(crate) async fn run<C: Connector>(
                 etag: p.etag.clone(),
             })
             .collect();
-        rq.store
-            .complete_upload(&at, rq.query("uploadId")?, &parts, &conditions)
-            .await?
+        let id = rq.query("uploadId")?;
+        let stored = rq.store.complete_upload(&at, id, &parts, &conditions);
+        (stored.await?, None)
     };
     let result = CompleteMultipartUploadResult {
         location: format!("/{}/{}", at.bucket, at.key.encoded()),
@@ -80,7 +86,7 @@ pub(crate) async fn run<C: Connector>(
         } else {
             stored.etag
         },
-        checksum: None,
+        checksum,
     };
     let mut reply = Reply::xml(result.to_xml()).with_all(&stored.headers);
     if rule.encrypt {
@@ -95,17 +101,42 @@ async fn complete<C: Connector>(
     upload: &Upload,
     list: &CompleteMultipartUpload,
     conditions: &Conditions,
-) -> Result<Stored, Failure> {
+) -> Result<(Stored, Option<Shown>), Failure> {
+    let (list, proved) = untagged(upload, list);
     let uploaded = match uploaded_parts(rq, at, &upload.backend_id).await {
         Ok(parts) => parts,
-        Err(e) => return completed_before(rq, at, upload, e).await,
+        Err(e) => return Ok((completed_before(rq, at, upload, e).await?, None)),
     };
     let staged = uploads::staged_parts(rq, at, &upload.backend_id).await?;
-    let chosen = choose(list, &uploaded, &staged)?;
-    check_declared_size(rq, &chosen)?;
+    let chosen = choose(&list, &uploaded, &staged)?;
+    check_declared_size(rq, chosen.iter().map(|part| part.plain_len).sum())?;
+    let sums: Vec<PartSum> = chosen
+        .iter()
+        .zip(&list.parts)
+        .zip(proved)
+        .map(|((chosen, asked), proved)| PartSum {
+            number: chosen.number,
+            len: chosen.plain_len,
+            proved,
+            claimed: asked.checksum.clone(),
+        })
+        .collect();
+    let (mut kept, mut shown) = (Checksums::none(), None);
+    if let Some((sum, composite)) = checksums::of_parts(rq.headers, &sums)? {
+        kept.insert(checksums::for_format(&sum, composite));
+        let value = sum.to_base64();
+        shown = Some(match composite {
+            true => (
+                sum.algorithm(),
+                format!("{value}-{}", sums.len()),
+                "COMPOSITE",
+            ),
+            false => (sum.algorithm(), value, "FULL_OBJECT"),
+        });
+    }
     let trailer = Trailer::multipart(
         chosen.iter().map(|part| (part.number, part.plain_len)),
-        Checksums::none(),
+        kept,
     )
     .map_err(|e| {
         Failure::new(
@@ -130,10 +161,46 @@ async fn complete<C: Connector>(
         .await
     {
         Ok(stored) => stored,
-        Err(e) => return completed_before(rq, at, upload, e).await,
+        Err(e) => return Ok((completed_before(rq, at, upload, e).await?, shown)),
     };
     uploads::remove_staged(rq, at, &upload.backend_id, &staged).await;
-    Ok(stored)
+    Ok((stored, shown))
+}
+
+/// An object's checksum as the answer shows it: algorithm, value, type.
+type Shown = (Algorithm, String, &'static str);
+
+/// The client's list with plain ETags, and what they carried.
+fn untagged(
+    upload: &Upload,
+    list: &CompleteMultipartUpload,
+) -> (CompleteMultipartUpload, Vec<Option<Checksum>>) {
+    let mut list = list.clone();
+    let proved = list.parts.iter_mut().map(|part| {
+        let (etag, proved) = upload.open_part_etag(part.number, &part.etag);
+        part.etag = etag;
+        proved
+    });
+    let proved = proved.collect();
+    (list, proved)
+}
+
+/// `x-amz-mp-object-size` where objects are not encrypted.
+async fn check_stored_size<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    list: &CompleteMultipartUpload,
+) -> Result<(), Failure> {
+    if !rq.headers.contains_key(DECLARED_SIZE) {
+        return Ok(());
+    }
+    let uploaded = uploaded_parts(rq, at, rq.query("uploadId")?).await?;
+    let uploaded = index(&uploaded);
+    let lens = list.parts.iter().filter_map(|part| {
+        let stored = uploaded.get(&(part.number, part.etag.as_str()));
+        stored.map(|stored| stored.len)
+    });
+    check_declared_size(rq, lens.sum())
 }
 
 async fn uploaded_parts<C: Connector>(
@@ -205,14 +272,10 @@ fn choose(
 }
 
 /// `x-amz-mp-object-size`: what the client believes it has uploaded.
-fn check_declared_size<C: Connector>(
-    rq: &Request<'_, C>,
-    chosen: &[Chosen],
-) -> Result<(), Failure> {
-    let Some(declared) = rq.headers.get("x-amz-mp-object-size") else {
+fn check_declared_size<C: Connector>(rq: &Request<'_, C>, total: u64) -> Result<(), Failure> {
+    let Some(declared) = rq.headers.get(DECLARED_SIZE) else {
         return Ok(());
     };
-    let total: u64 = chosen.iter().map(|part| part.plain_len).sum();
     if declared.to_str().ok().and_then(|d| d.parse().ok()) == Some(total) {
         return Ok(());
     }

@@ -17,8 +17,8 @@ use sealgate_uring::Connector;
 use crate::audit;
 use crate::failure::Failure;
 use crate::object::{
-    Sealed, check_directory_headers, client_etag, client_metadata, envelope_location, put_envelope,
-    put_metadata, store_conditions, system_headers, unseal,
+    Sealed, check_directory_headers, client_etag, client_metadata, envelope_location, is_plaintext,
+    put_envelope, put_metadata, store_conditions, system_headers, unseal,
 };
 use crate::ops::put_object::{NewObject, put_sealed};
 use crate::ops::upload_part_copy::{Range, open_source};
@@ -41,16 +41,15 @@ pub(crate) const COPIED: [&str; 7] = [
 ];
 
 /// Where a copy comes from, found and allowed.
-pub(crate) struct Found<'r> {
+pub(crate) struct Found {
     pub(crate) at: Location,
-    pub(crate) rule: &'r BucketRule,
+    /// Whether it is to be opened.
+    pub(crate) sealed: bool,
     pub(crate) info: ObjectInfo,
 }
 
 /// Finds the source of a copy and checks the client's conditions on it.
-pub(crate) async fn find_source<'r, C: Connector>(
-    rq: &'r Request<'_, C>,
-) -> Result<Found<'r>, Failure> {
+pub(crate) async fn find_source<C: Connector>(rq: &Request<'_, C>) -> Result<Found, Failure> {
     let source = CopySource::from_headers(rq.headers)?.ok_or_else(|| {
         S3Error::invalid_argument("The copy source is missing.", "x-amz-copy-source", "")
     })?;
@@ -67,14 +66,15 @@ pub(crate) async fn find_source<'r, C: Connector>(
         .head(&at, &Conditions::default())
         .await
         .map_err(|e| no_source(e, &at))?;
-    let etag = if rule.encrypt {
+    let sealed = !is_plaintext(&info, rule);
+    let etag = if sealed {
         client_etag(&info.etag)
     } else {
         info.etag.clone()
     };
     Conditions::from_copy_source_headers(rq.headers)?
         .check_copy_source(&etag, info.last_modified / 1000)?;
-    Ok(Found { at, rule, info })
+    Ok(Found { at, sealed, info })
 }
 
 /// A source that is not there. What its HEAD said of a delete marker is no answer to a copy.
@@ -112,7 +112,8 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let of_source = rq.of_source()?;
     let found = find_source(&of_source).await?;
     let onto_itself = found.at.bucket == to.bucket && found.at.key == to.key;
-    if onto_itself && !replace && found.at.version.is_none() {
+    let changed = replace || found.at.version.is_some() || found.sealed != rule.encrypt;
+    if onto_itself && !changed {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
             "This copy request is illegal because it is trying to copy an object to itself without changing the \
@@ -122,7 +123,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let mut headers = new_headers(rq, &found.info, replace)?;
     let replace_tags = directive(rq.headers, "x-amz-tagging-directive")?;
-    let by_store = found.rule.encrypt == rule.encrypt;
+    let by_store = found.sealed == rule.encrypt;
     if by_store {
         if replace_tags {
             let replace = HeaderValue::from_static("REPLACE");
@@ -138,7 +139,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     } else if !replace_tags {
         copy_tags(&of_source.store, &found.at, &mut headers).await?;
     }
-    match (found.rule.encrypt, rule.encrypt) {
+    match (found.sealed, rule.encrypt) {
         (true, true) => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
         (false, false) => {
             let metadata = if replace {
@@ -225,7 +226,7 @@ fn new_headers<C: Connector>(
 /// Wraps the data key for its new place, and has the store copy the bytes as they are.
 async fn rewrap<C: Connector>(
     rq: &Request<'_, C>,
-    found: Found<'_>,
+    found: Found,
     to: &Location,
     rule: &BucketRule,
     replace: bool,
@@ -385,7 +386,7 @@ async fn copy_through<C: Connector>(
 /// Copies between a sealed and an unsealed place: the bytes go through the gateway.
 async fn transcode<C: Connector>(
     (rq, of_source): (&Request<'_, C>, &Request<'_, C>),
-    found: Found<'_>,
+    found: Found,
     to: &Location,
     rule: &BucketRule,
     replace: bool,
@@ -394,7 +395,7 @@ async fn transcode<C: Connector>(
 ) -> Result<Reply, Failure> {
     let mut sealed: Option<Sealed> = None;
     let source_info = found.info.clone();
-    let (len, metadata) = if found.rule.encrypt {
+    let (len, metadata) = if found.sealed {
         let opened = unseal(rq, &found.at, found.info.clone()).await?;
         let metadata = opened.metadata()?;
         (sealed.insert(opened).plain_len, metadata)

@@ -17,13 +17,14 @@ use sealgate_uring::{Block, Connector, Spans, Transport, join};
 use crate::checksums;
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::object::{Sealed, client_etag, read_failure, store_conditions, unseal};
+use crate::object::{Sealed, client_etag, is_plaintext, read_conditions, read_failure, unseal};
 use crate::open::{Opener, Piece};
 use crate::parts::{self, PartMap};
 use crate::pass;
 use crate::reply::{Reply, set};
 use crate::request::Request;
 use crate::seal::lease_blocks;
+use crate::snapshot::BucketRule;
 
 /// What of the object a client wants, before its length is known.
 #[derive(Clone, Debug)]
@@ -80,9 +81,11 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     if !rule.encrypt {
         return pass::get(rq, client, &at, &asked).await;
     }
-    let conditions = store_conditions(&asked, rule);
+    let conditions = read_conditions(&asked, rule);
     let wanted = Wanted::of(rq)?;
-    let (sealed, found) = begin(rq, &at, &wanted, &conditions).await?;
+    let Some((sealed, found)) = begin(rq, rule, &at, &wanted, &conditions).await? else {
+        return pass::get(rq, client, &at, &asked).await;
+    };
     check(&asked, &sealed.info)?;
     let answer = locate(rq, &at, &sealed, &wanted).await?;
     let mut headers = sealed.client_headers()?;
@@ -111,16 +114,18 @@ pub(crate) fn check(asked: &Conditions, info: &ObjectInfo) -> Result<(), Failure
 /// A store's body that was asked for before the object's layout was known.
 type Found<C> = Option<(Range<u64>, StoreBody<C>)>;
 
-/// The object's envelope, and, where a guess at its layout can have been right, the bytes that the guess asked for.
+/// The object's envelope, and, where a guess at its layout can have been right, the bytes that the guess asked for;
+/// `None` for an object that is to be read as it is.
 ///
 /// Most objects are single PUTs and most ranges begin at a known byte, so the stored bytes can be asked for at once:
 /// one request to the store. Whatever depends on the length, and ranges of multipart objects, cost a HEAD first.
 async fn begin<C: Connector>(
     rq: &Request<'_, C>,
+    rule: &BucketRule,
     at: &Location,
     wanted: &Wanted,
     conditions: &Conditions,
-) -> Result<(Sealed, Found<C>), Failure> {
+) -> Result<Option<(Sealed, Found<C>)>, Failure> {
     let has_if_range = rq.headers.contains_key(header::IF_RANGE);
     let guess = match wanted {
         Wanted::Everything => Some(None),
@@ -135,23 +140,30 @@ async fn begin<C: Connector>(
     };
     let Some(range) = guess else {
         let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
-        return Ok((unseal(rq, at, info).await?, None));
+        if is_plaintext(&info, rule) {
+            return Ok(None);
+        }
+        return Ok(Some((unseal(rq, at, info).await?, None)));
     };
     let request = GetRequest {
         range,
         conditions: conditions.clone(),
     };
     match rq.store.get(at, &request).await {
+        Ok((info, ..)) if is_plaintext(&info, rule) => Ok(None),
         Ok((info, got, body)) => {
             let sealed = unseal(rq, at, info).await?;
             let single = matches!(sealed.envelope.fields.layout, Layout::Single { .. });
             let usable = single || matches!(wanted, Wanted::Everything);
-            Ok((sealed, usable.then_some((got, body))))
+            Ok(Some((sealed, usable.then_some((got, body)))))
         }
         // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
         Err(BackendError::Answer(e)) if e.code == ErrorCode::InvalidRange && range.is_some() => {
             let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
-            Ok((unseal(rq, at, info).await?, None))
+            if is_plaintext(&info, rule) {
+                return Ok(None);
+            }
+            Ok(Some((unseal(rq, at, info).await?, None)))
         }
         Err(e) => Err(read_failure(e)),
     }
@@ -515,13 +527,15 @@ pub(crate) async fn add_checksum<C: Connector>(
         return Ok(());
     }
     match (known, &sealed.envelope.fields.layout) {
-        (Some(trailer), _) => checksums::describe(trailer.checksums(), headers),
+        (Some(trailer), _) => checksums::describe(trailer, headers),
         (None, Layout::Single { .. }) => {
             let trailer = parts::trailer(rq.core, &rq.store, at, sealed).await?;
-            checksums::describe(trailer.checksums(), headers);
+            checksums::describe(&trailer, headers);
         }
-        // Completed objects have no checksum of their own yet.
-        (None, Layout::Multipart) => {}
+        (None, Layout::Multipart) => {
+            let map = parts::part_map(rq.core, &rq.store, at, sealed).await?;
+            checksums::describe(&map.trailer, headers);
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use sealgate_s3::conditions::Conditions;
 use sealgate_uring::Connector;
 
 use crate::failure::Failure;
-use crate::object::{read_failure, store_conditions, unseal};
+use crate::object::{is_plaintext, read_conditions, read_failure, unseal};
 use crate::ops::get_object::{self, Wanted};
 use crate::pass;
 use crate::reply::{Reply, ReplyBody};
@@ -19,9 +19,12 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     }
     let info = rq
         .store
-        .head(&at, &store_conditions(&asked, rule))
+        .head(&at, &read_conditions(&asked, rule))
         .await
         .map_err(read_failure)?;
+    if is_plaintext(&info, rule) {
+        return pass::head(rq, &at, &asked).await;
+    }
     let sealed = unseal(rq, &at, info).await?;
     get_object::check(&asked, &sealed.info)?;
     let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;

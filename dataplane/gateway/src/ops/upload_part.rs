@@ -39,7 +39,10 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     }
     let upload = uploads::open(rq, &at).await?;
     let (stored, known) = put_part(rq, &at, &upload, number, len, &mut source).await?;
-    Ok(stored_reply(rule, &stored, &known))
+    let mut reply = stored_reply(rule, &stored, &known);
+    let etag = upload.part_etag(number, &stored, &known);
+    set_etag(&mut reply.headers, &etag);
+    Ok(reply)
 }
 
 /// What would make the trailer that a part does not have.

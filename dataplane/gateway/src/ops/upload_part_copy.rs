@@ -55,7 +55,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let number = uploads::part_number(rq)?;
     let of_source = rq.of_source()?;
     let found = find_source(&of_source).await?;
-    let sealed = if found.rule.encrypt {
+    let sealed = if found.sealed {
         Some(unseal(rq, &found.at, found.info.clone()).await?)
     } else {
         None
