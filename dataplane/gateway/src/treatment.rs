@@ -86,9 +86,9 @@ treatments! {
         PutObject write Sealed "declared length needed; sealed with one fresh key";
         PostObject write Sealed "a browser's form";
         CopyObject write Sealed "wraps the data key again, moves no data, where source and target are both sealed; needs `read` of the source";
-        DeleteObject delete Rewritten "";
-        DeleteObjects delete Rewritten "at most 1,000 keys, with Content-MD5 or a checksum; allowed key by key";
-        GetObjectAttributes read Rewritten "plaintext size, parts and checksum";
+        DeleteObject delete Rewritten "of what is newest, or of a version";
+        DeleteObjects delete Rewritten "at most 1,000 keys or versions, with Content-MD5 or a checksum; allowed key by key; those with an ETag one by one";
+        GetObjectAttributes read Rewritten "plaintext size, parts and checksum; the store's own answer where objects are not encrypted";
         GetObjectTagging read Passed "";
         PutObjectTagging write Passed "";
         DeleteObjectTagging write Passed "";
@@ -106,9 +106,9 @@ treatments! {
     }
     "Multipart uploads" {
         CreateMultipartUpload write Sealed "any replica serves any part";
-        UploadPart write Sealed "";
+        UploadPart write Sealed "its ETag carries the checksum that was proved";
         UploadPartCopy write Sealed "opened and sealed again on the way; needs `read` of the source";
-        CompleteMultipartUpload write Sealed "idempotent; the client's list is the object";
+        CompleteMultipartUpload write Sealed "idempotent; the client's list is the object; its checksum is made of the parts'";
         AbortMultipartUpload write Rewritten "also removes what waits in staging";
         ListParts list Rewritten "plaintext sizes";
         ListMultipartUploads list Rewritten "the store's own upload ids: good for ListParts and Abort";
@@ -117,7 +117,7 @@ treatments! {
         ListBuckets list Rewritten "those that the credential may list";
         ListObjects list Rewritten "plaintext sizes by arithmetic, or by HEAD with `listing = \"verify\"`; the store's order";
         ListObjectsV2 list Rewritten "as ListObjects";
-        ListObjectVersions list Rewritten "plaintext sizes";
+        ListObjectVersions list Rewritten "plaintext sizes, as ListObjects; over a directory everything is version `null`";
     }
     "Buckets" {
         CreateBucket admin Rewritten "`x-amz-acl`, `x-amz-grant-*`, `x-amz-object-ownership`, `x-amz-bucket-object-lock-enabled` and the document are passed on";
