@@ -288,7 +288,9 @@ def test_list_parts(s3, upload):
         upload.part(number, blob(size, number))
     answer = s3.list_parts(**upload.at, UploadId=upload.id)
     assert {p["PartNumber"]: p["Size"] for p in answer["Parts"]} == sizes
-    assert {p["PartNumber"]: p["ETag"] for p in answer["Parts"]} == upload.etags
+    # The ETag of an upload with a checksum carries more than the store knows, behind a dot; the rest is the same.
+    etags = {number: '"' + etag.strip('"').partition(".")[0] + '"' for number, etag in upload.etags.items()}
+    assert {p["PartNumber"]: p["ETag"] for p in answer["Parts"]} == etags
     assert answer["UploadId"] == upload.id and not answer["IsTruncated"]
     paged, marker = [], 0
     for _ in range(5):
@@ -298,6 +300,10 @@ def test_list_parts(s3, upload):
             break
         marker = page["NextPartNumberMarker"]
     assert paged == list(sizes.items())
+    # Either form is good for completing.
+    upload.etags = {**etags, 5: upload.etags[5]}
+    upload.complete()
+    same(upload.read(), b"".join(blob(size, number) for number, size in sizes.items()))
     upload.abort()
 
 
