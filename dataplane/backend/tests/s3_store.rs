@@ -18,3 +18,5 @@ mod signed;
 mod tls;
 #[path = "s3_store/upload.rs"]
 mod upload;
+#[path = "s3_store/versions.rs"]
+mod versions;
