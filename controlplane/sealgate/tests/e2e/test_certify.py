@@ -4,7 +4,7 @@ import pytest
 
 from certify.runner import Bench, Expectations
 from certify.stores import Directory, Seaweed
-from certify.tools import TOOLS, Boto3, MinioPy, Rclone, S3cmd, S5cmd
+from certify.tools import TOOLS, Boto3, MinioPy, Rclone, S5cmd
 from harness import DIRECT
 
 pytestmark = [pytest.mark.gateway, pytest.mark.timeout(300)]
@@ -18,7 +18,7 @@ def bench(request, tmp_path_factory):
     bench.stop()
 
 
-@pytest.mark.parametrize("kind", [Boto3, MinioPy, S5cmd, Rclone, S3cmd], ids=lambda tool: tool.name)
+@pytest.mark.parametrize("kind", [Boto3, MinioPy, S5cmd, Rclone], ids=lambda tool: tool.name)
 def test_tool_does_what_the_matrix_says(bench, kind):
     tool, expectations = kind(), Expectations()
     tool.prepare(None)
