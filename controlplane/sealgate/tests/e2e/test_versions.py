@@ -144,6 +144,18 @@ def test_bulk_deletion_of_versions(s3, vault, prefix):
     assert DIRECT or one["DeleteMarkerVersionId"] == one["VersionId"] == marker["DeleteMarkerVersionId"]
 
 
+def test_bulk_deletion_of_a_version_and_its_marker(s3, vault, prefix):
+    """One key twice in a request; SeaweedFS does not repeat the version of a marker."""
+    key = f"{prefix}k"
+    (version,) = put(s3, vault, key, b"1")
+    marker = s3.delete_object(Bucket=vault, Key=key)["VersionId"]
+    both = [{"Key": key, "VersionId": version}, {"Key": key, "VersionId": marker}]
+    done = s3.delete_objects(Bucket=vault, Delete={"Objects": both})
+    assert "Errors" not in done, done
+    assert len(done["Deleted"]) == 2
+    assert row(s3, vault, key) == []
+
+
 def test_bulk_deletion_on_a_condition(s3, bucket, prefix):
     keys = [f"{prefix}{n}" for n in "abc"]
     etags = {key: s3.put_object(Bucket=bucket, Key=key, Body=key.encode())["ETag"] for key in keys}

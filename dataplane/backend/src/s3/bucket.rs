@@ -1,6 +1,6 @@
 //! Operations on buckets: making, listing, emptying.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -248,15 +248,23 @@ impl<C: Connector> S3Store<C> {
         let (_, body) = self.fetch(&mut call).await?;
         let result = DeleteResult::parse(&body)?;
         // By key and version: a key may be named several times, once for each of its versions.
+        let asked: HashSet<(&[u8], &str)> = objects
+            .iter()
+            .filter_map(|o| Some((&o.key.as_bytes()[..], o.version.as_deref()?)))
+            .collect();
         let mut outcomes: HashMap<(Bytes, Option<String>), Result<DeleteOutcome, S3Error>> = result
             .deleted
             .into_iter()
             .map(|d| {
+                // SeaweedFS names a delete marker that it removed only as such, not as the version that was asked for.
+                let marker = d.delete_marker_version_id.clone();
+                let version = (d.version_id)
+                    .or_else(|| marker.filter(|marker| asked.contains(&(&d.key[..], marker))));
                 let outcome = DeleteOutcome {
                     delete_marker: d.delete_marker,
                     delete_marker_version: d.delete_marker_version_id,
                 };
-                ((d.key, d.version_id), Ok(outcome))
+                ((d.key, version), Ok(outcome))
             })
             .collect();
         for e in result.errors {

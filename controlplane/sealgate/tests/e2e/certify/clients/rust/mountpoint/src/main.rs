@@ -81,7 +81,11 @@ impl S3 {
     /// Its reads ask for a range, which an empty object has not: Mountpoint looks at the size first.
     async fn put_empty(&self) -> Outcome {
         self.put("put/empty", Vec::new()).await?;
-        let head = self.client.head_object(&self.bucket, "put/empty", &HeadObjectParams::new()).await.map_err(told)?;
+        let head = self
+            .client
+            .head_object(&self.bucket, "put/empty", &HeadObjectParams::new())
+            .await
+            .map_err(told)?;
         equal(head.size, 0)
     }
 
@@ -238,7 +242,7 @@ impl S3 {
             self.client
                 .put_object_single(&self.bucket, "checksums", &params, data)
                 .await,
-            "BadDigest",
+            "BadChecksum",
         )?;
         // A multipart upload whose every part ends with a trailing checksum, as Mountpoint sends it by default.
         let composite = PutObjectTrailingChecksums::Composite(ChecksumAlgorithm::Crc32c);
