@@ -21,10 +21,10 @@ pub use environment::Environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use model::Resilience;
 pub use model::{
-    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, KeyProvider, KmipKey, KmipServer, Listen, Listing, Log, LogFormat,
-    LogTarget, Payload, Pkcs11Key, Pkcs11Token, Preset, Runtime, S3Backend, SecretSource,
-    StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
+    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, CorsRule, Credential,
+    Driver, Endpoint, Grant, KeyConfig, KeyProvider, KmipKey, KmipServer, Listen, Listing, Log,
+    LogFormat, LogTarget, Payload, Pkcs11Key, Pkcs11Token, Preset, Runtime, S3Backend,
+    SecretSource, StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
 };
 pub use secret::SecretString;
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub credentials: Vec<Credential>,
     /// `[anonymous]`: what requests without a signature may do.
     pub anonymous: Option<Vec<Grant>>,
+    /// `[[cors]]`
+    pub cors: Vec<CorsRule>,
     /// `[log]`
     pub log: Log,
 }
@@ -381,6 +383,23 @@ pub struct Grant {
     pub prefix: String,
     /// What may be done.
     pub actions: Vec<Action>,
+}
+
+/// A CORS rule for some buckets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CorsRule {
+    /// Bucket name; `*` matches any run of characters.
+    pub bucket: String,
+    /// Origins, each with at most one `*`.
+    pub origins: Vec<String>,
+    /// Methods.
+    pub methods: Vec<String>,
+    /// Headers that a request may have, each with at most one `*`; lower case.
+    pub headers: Vec<String>,
+    /// Headers of an answer that scripts may see.
+    pub expose: Vec<String>,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Option<Duration>,
 }
 
 /// A class of operations, or one operation.

@@ -9,7 +9,7 @@ use sealgate_aead::Library;
 use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts, Unkept, preset};
 use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
 use sealgate_gateway::snapshot::{
-    Action, BucketRule, ClientTimeouts, Credential, Grant, Listing, Snapshot, StoreUser,
+    Action, BucketRule, ClientTimeouts, CorsRule, Credential, Grant, Listing, Snapshot, StoreUser,
 };
 use sealgate_kms::{KeyClient, KeyEvents, KeyService, Keys, ServiceLimits};
 use sealgate_s3::sigv4::SecretKey;
@@ -223,6 +223,7 @@ fn snapshot(config: &Config) -> Snapshot {
             store_user: None,
             sigv2: false,
         }),
+        cors: config.cors.iter().map(cors_rule).collect(),
         buckets: config.buckets.iter().map(bucket_rule).collect(),
         timeouts: ClientTimeouts {
             header: t.header,
@@ -255,6 +256,19 @@ fn grants(allow: &[sealgate_config::Grant]) -> Vec<Grant> {
             actions: grant.actions.iter().map(action).collect(),
         })
         .collect()
+}
+
+fn cors_rule(rule: &sealgate_config::CorsRule) -> CorsRule {
+    CorsRule {
+        bucket: rule.bucket.clone(),
+        rule: sealgate_s3::cors::Rule {
+            origins: rule.origins.clone(),
+            methods: rule.methods.clone(),
+            headers: rule.headers.clone(),
+            expose: rule.expose.clone(),
+            max_age: rule.max_age.map(|age| age.as_secs()),
+        },
+    }
 }
 
 fn action(action: &sealgate_config::Action) -> Action {

@@ -84,6 +84,42 @@ impl Body {
             .ok_or_else(|| S3Error::new(ErrorCode::MissingContentLength))
     }
 
+    /// Plaintext bytes still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Bytes that come next of a body that is not encoded, at least one.
+    pub(crate) async fn peek<'c, T: Transport>(
+        &mut self,
+        client: &'c mut Client<T>,
+    ) -> Result<&'c [u8], Failure> {
+        self.begin(client).await?;
+        if self.left == 0 || !self.is_identity() {
+            return Err(incomplete());
+        }
+        if client.available().is_empty() {
+            match client.receive().await {
+                Ok(0) => return Err(truncated(client)),
+                Ok(_) => {}
+                Err(e) => return Err(broken(client, &e)),
+            }
+        }
+        let raw = client.available();
+        let n = usize::try_from(self.left).unwrap_or(usize::MAX);
+        Ok(&raw[..n.min(raw.len())])
+    }
+
+    /// Moves on by `n` bytes of what [`Self::peek`] gave.
+    pub(crate) fn used<T: Transport>(&mut self, client: &mut Client<T>, n: usize) {
+        if let Some(checks) = &mut self.checks {
+            checks.update(&client.available()[..n]);
+        }
+        client.consume(n);
+        self.take_length(n);
+        self.left -= n as u64;
+    }
+
     /// Whether the client sent something by which the body's integrity can be told.
     pub(crate) fn has_integrity(&self) -> bool {
         self.checks

@@ -26,6 +26,8 @@ pub(crate) struct Client<T> {
     input: Vec<u8>,
     pos: usize,
     output: Vec<u8>,
+    /// What the heads of this request's answers say besides: CORS.
+    pub(crate) extra: Option<Box<HeaderMap>>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     /// What of these two earlier requests have been charged with.
@@ -49,6 +51,7 @@ impl<T: Transport> Client<T> {
             input: Vec::with_capacity(HEAD_READ),
             pos: 0,
             output: Vec::with_capacity(1024),
+            extra: None,
             bytes_in: 0,
             bytes_out: 0,
             accounted: (0, 0),
@@ -198,6 +201,16 @@ impl<T: Transport> Client<T> {
         date: &HttpDate,
     ) {
         self.output.clear();
+        let all;
+        let headers = match &self.extra {
+            None => headers,
+            Some(extra) => {
+                let mut both = headers.clone();
+                both.extend(extra.as_ref().clone());
+                all = both;
+                &all
+            }
+        };
         encode_response_head(&mut self.output, status, headers, framing, keep_alive, date);
     }
 

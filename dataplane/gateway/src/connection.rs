@@ -10,7 +10,7 @@ use sealgate_http1::{Framing, Limits, ParseError, RequestHead};
 use sealgate_s3::checksum::Algorithm;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::{Operation, Routed, route};
-use sealgate_s3::sigv4::Authorization;
+use sealgate_s3::sigv4::{Authorization, anonymous};
 use sealgate_telemetry::Entry;
 use sealgate_uring::{Connector, Transport};
 
@@ -18,8 +18,10 @@ use crate::auth::{authenticate, hoisted};
 use crate::body::Body;
 use crate::client::{Client, NoHead};
 use crate::core::Core;
+use crate::cors;
 use crate::failure::Failure;
 use crate::ops;
+use crate::ops::post_object::{self, FormRequest, Noted};
 use crate::reply::{Reply, ReplyBody, set};
 use crate::request::Request;
 use crate::snapshot::Snapshot;
@@ -168,6 +170,7 @@ async fn exchange<C: Connector, T: Transport>(
         access_key: String::new(),
         body: None,
     };
+    client.extra = None;
     let outcome = handle(core, snapshot, client, &head, id.as_str(), &mut context).await;
     let (after, status, code, trouble) =
         answer(core, client, &head, id.as_str(), &context, outcome).await;
@@ -223,11 +226,22 @@ async fn handle<C: Connector, T: Transport>(
     if let Some(key) = &routed.key {
         context.key = key.as_ref().to_vec();
     }
+    // Neither a preflight nor an error's CORS headers need a signature: the browser, not the script, asks.
+    if routed.operation == Operation::CorsPreflight {
+        return cors::preflight(core, snapshot, &head.headers, &routed).await;
+    }
+    if head.headers.contains_key(header::ORIGIN) {
+        client.extra =
+            cors::headers_for(core, snapshot, &head.method, &head.headers, &routed).await;
+    }
     let auth = Authorization::parse(&head.target, &head.headers)?;
     if let Some(access_key) = auth.access_key()
         && snapshot.credentials.contains_key(access_key)
     {
         access_key.clone_into(&mut context.access_key);
+    }
+    if routed.operation == Operation::PostObject {
+        return post(core, snapshot, client, head, (&auth, &routed), id, context).await;
     }
     let (credential, verified) = authenticate(core, snapshot, head, &auth, &routed)?;
     let access_key = auth.access_key().unwrap_or_default();
@@ -264,6 +278,7 @@ async fn handle<C: Connector, T: Transport>(
         keep_alive: head.keep_alive && !core.drain.is_draining() && body.unread() == Some(0),
     };
     let reply = ops::dispatch(&request, &head.method, client, body).await;
+    cors::changed(&routed.operation);
     match reply {
         Ok(reply) if request.store.charged() => Ok(reply.with_charge()),
         reply => reply,
@@ -281,6 +296,42 @@ fn body_headers<'h>(operation: &Operation, headers: &'h HeaderMap) -> Cow<'h, He
         headers.remove(algorithm.header());
     }
     Cow::Owned(headers)
+}
+
+/// A form upload: its signature is in its body.
+async fn post<C: Connector, T: Transport>(
+    core: &Rc<Core<C>>,
+    snapshot: &Snapshot,
+    client: &mut Client<T>,
+    head: &RequestHead,
+    (auth, routed): (&Authorization, &Routed),
+    id: &str,
+    context: &mut Context,
+) -> Result<Reply, Failure> {
+    let verified = anonymous(&head.headers)?;
+    if auth.access_key().is_some() || verified.payload.is_streaming() {
+        return Err(S3Error::invalid_argument(
+            "A form upload is signed by its fields, and not in chunks: send no Authorization and no X-Amz-Signature.",
+            "Authorization",
+            "",
+        )
+        .into());
+    }
+    let form = FormRequest {
+        core,
+        snapshot,
+        headers: &head.headers,
+        routed,
+        id,
+    };
+    let mut noted = Noted::default();
+    let body = context
+        .body
+        .insert(Body::new(head, &head.headers, &verified)?);
+    let outcome = post_object::run(&form, client, body, &mut noted).await;
+    context.key = noted.key;
+    context.access_key = noted.access_key;
+    outcome
 }
 
 /// Whether the credential allows the operation on what the request names; what else an operation touches (a copy's

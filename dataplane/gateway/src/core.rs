@@ -19,6 +19,7 @@ use sealgate_telemetry::{AccessLog, AuditLog, CoreMetrics, RequestIds};
 use sealgate_uring::{Connector, Drain, Pool, Transport};
 
 use crate::client::Client;
+use crate::cors::CorsCache;
 use crate::keyring::Keyring;
 use crate::parts::PartMaps;
 use crate::snapshot::{Credential, Snapshot};
@@ -49,6 +50,7 @@ pub struct Core<C: Connector> {
     pub random: Random,
     pub(crate) signing_keys: RefCell<SigningKeyCache>,
     pub(crate) part_maps: PartMaps,
+    pub(crate) cors: CorsCache,
     /// Of the configuration that the rest was made from.
     generation: Cell<u64>,
     store_users: RefCell<HashMap<String, Store<C>>>,
@@ -96,6 +98,7 @@ impl<C: Connector> Core<C> {
             random: Random(SystemRandom::new()),
             signing_keys: RefCell::default(),
             part_maps: PartMaps::default(),
+            cors: CorsCache::default(),
             generation: Cell::new(0),
             store_users: RefCell::default(),
             date: RefCell::new(HttpDate::at(0)),

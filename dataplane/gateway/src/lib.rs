@@ -11,6 +11,7 @@ mod checksums;
 mod client;
 mod connection;
 mod core;
+mod cors;
 mod failure;
 mod keyring;
 mod object;

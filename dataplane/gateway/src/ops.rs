@@ -15,6 +15,7 @@ mod list_objects;
 mod list_parts;
 mod list_uploads;
 mod list_versions;
+pub(crate) mod post_object;
 mod put_object;
 mod upload_part;
 mod upload_part_copy;

@@ -17,7 +17,7 @@ use crate::object::{client_metadata, is_sealed, pass_through_headers, system_hea
 use crate::ops::Wanted;
 use crate::reply::{Reply, ReplyBody, set, set_etag};
 use crate::request::Request;
-use crate::seal::{Source, lease};
+use crate::seal::{Blocks, Source, lease};
 
 /// The headers of a write that the store keeps: all of them as they are.
 pub(crate) fn headers<C: Connector>(rq: &Request<'_, C>) -> Result<HeaderMap, Failure> {
@@ -40,10 +40,14 @@ pub(crate) async fn put<C: Connector, S: Source>(
     source: &mut S,
     len: u64,
     conditions: &Conditions,
+    blocks: Option<Blocks>,
 ) -> Result<Reply, Failure> {
     let headers = headers(rq)?;
     let upload = rq.store.put(at, &headers, conditions, len).await?;
-    let stored = copy_into(rq, source, upload, len).await?;
+    let stored = match blocks {
+        Some(blocks) => copy_in(source, upload, len, blocks).await?,
+        None => copy_into(rq, source, upload, len).await?,
+    };
     let mut reply = Reply::ok().with_all(&stored.headers);
     set_etag(&mut reply.headers, &stored.etag);
     Ok(reply)
@@ -53,10 +57,19 @@ pub(crate) async fn put<C: Connector, S: Source>(
 pub(crate) async fn copy_into<C: Connector, S: Source>(
     rq: &Request<'_, C>,
     source: &mut S,
-    mut upload: sealgate_backend::Upload<C>,
+    upload: sealgate_backend::Upload<C>,
     len: u64,
 ) -> Result<Stored, Failure> {
-    let (mut block, mut spare) = lease(&rq.core.pool, len, &rq.snapshot.timeouts).await?;
+    let blocks = lease(&rq.core.pool, len, &rq.snapshot.timeouts).await?;
+    copy_in(source, upload, len, blocks).await
+}
+
+async fn copy_in<C: Connector, S: Source>(
+    source: &mut S,
+    mut upload: sealgate_backend::Upload<C>,
+    len: u64,
+    (mut block, mut spare): Blocks,
+) -> Result<Stored, Failure> {
     let mut left = len;
     let (filled, back) = fill(source, block, &mut left).await;
     block = back;

@@ -53,6 +53,23 @@ impl<'c, T: Transport> FromClient<'c, T> {
     }
 }
 
+impl<T: Transport> FromClient<'_, T> {
+    /// Bytes that are still to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.body.left()
+    }
+
+    /// Bytes that come next, at least one; [`Self::used`] says how many of them are done with.
+    pub(crate) async fn peek(&mut self) -> Result<&[u8], Failure> {
+        self.body.peek(self.client).await
+    }
+
+    /// Moves on by `n` of the bytes that were seen last.
+    pub(crate) fn used(&mut self, n: usize) {
+        self.body.used(self.client, n);
+    }
+}
+
 /// What a client's rate is averaged over.
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
@@ -79,13 +96,16 @@ pub(crate) enum Tail<F> {
     Trailer(F),
 }
 
+/// What a stream is moved in: one block that holds it all, or two, of which one is filled while the other is written.
+pub(crate) type Blocks = (Block, Option<Block>);
+
 /// The blocks that a stream of `len` plaintext bytes is moved in: two, so that one is filled while the other is
 /// written, or one that holds it all.
 pub(crate) async fn lease(
     pool: &Pool,
     len: u64,
     timeouts: &ClientTimeouts,
-) -> Result<(Block, Option<Block>), Failure> {
+) -> Result<Blocks, Failure> {
     let whole = len <= slots_bytes(block_size(len));
     lease_blocks(pool, len, whole, timeouts).await
 }
@@ -96,7 +116,7 @@ pub(crate) async fn lease_blocks(
     len: u64,
     whole: bool,
     timeouts: &ClientTimeouts,
-) -> Result<(Block, Option<Block>), Failure> {
+) -> Result<Blocks, Failure> {
     let (size, wait) = (block_size(len), timeouts.buffer_wait);
     if whole && len <= slots_bytes(size) {
         let [only] = pool
@@ -113,14 +133,14 @@ pub(crate) async fn lease_blocks(
     }
 }
 
-fn block_size(len: u64) -> BlockSize {
+pub(crate) fn block_size(len: u64) -> BlockSize {
     [BlockSize::Small, BlockSize::Medium]
         .into_iter()
         .find(|&size| len <= slots_bytes(size))
         .unwrap_or(BlockSize::Large)
 }
 
-const fn slots_bytes(size: BlockSize) -> u64 {
+pub(crate) const fn slots_bytes(size: BlockSize) -> u64 {
     (slots(size.capacity()) * CHUNK) as u64
 }
 
@@ -192,7 +212,7 @@ pub(crate) async fn seal_into<
     (mut sealer, header): (StreamSealer, [u8; STREAM_HEADER]),
     len: u64,
     tail: Tail<F>,
-    (first, mut spare): (Block, Option<Block>),
+    (first, mut spare): Blocks,
 ) -> Result<(Stored, Known), Failure> {
     let capacity = slots(first.capacity()) * CHUNK;
     let mut left = len;

@@ -17,6 +17,8 @@ pub struct Snapshot {
     pub credentials: HashMap<String, Credential>,
     /// What requests without a signature may do; its secret is nobody's.
     pub anonymous: Option<Credential>,
+    /// CORS rules in place of the buckets' own.
+    pub cors: Vec<CorsRule>,
     /// First match wins.
     pub buckets: Vec<BucketRule>,
     /// Time-outs towards clients.
@@ -43,6 +45,14 @@ pub struct StoreUser {
     pub access_key: String,
     /// Secret key at the store.
     pub secret: SecretKey,
+}
+
+/// A CORS rule for some buckets.
+pub struct CorsRule {
+    /// Bucket name, `*` matches any run of characters.
+    pub bucket: String,
+    /// What it allows.
+    pub rule: sealgate_s3::cors::Rule,
 }
 
 /// A set of operations on a set of keys.

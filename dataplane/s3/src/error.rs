@@ -77,6 +77,7 @@ macro_rules! codes {
 
 codes! {
     AccessDenied 403 "Access Denied";
+    AccessForbidden 403 "Access Forbidden";
     AccessControlListNotSupported 400 "The bucket does not allow ACLs.";
     AccountProblem 403 "There is a problem with your account that prevents the operation from completing successfully.";
     AuthorizationHeaderMalformed 400 "The authorization header that you provided is not valid.";

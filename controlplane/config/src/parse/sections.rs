@@ -7,9 +7,9 @@ use super::reader::{Located, Reader, refused};
 use super::{keys, values};
 use crate::credentials::{self, StoreCredentials};
 use crate::model::{
-    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, Credential, Driver,
-    Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload, Preset,
-    Runtime, S3Backend, StoreUser, Timeouts, Tls,
+    Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, CorsRule, Credential,
+    Driver, Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload,
+    Preset, Runtime, S3Backend, StoreUser, Timeouts, Tls,
 };
 use crate::schema::{self, CLASSES, OPERATIONS};
 
@@ -28,6 +28,7 @@ pub(super) fn config(root: &Reader<'_>) -> Option<Config> {
     let anonymous = root
         .table("anonymous", "anonymous")
         .map(|table| allowed(&table));
+    let cors = cors(root);
     let log = log(&root.table_or_default("log", "log"));
     Some(Config {
         listen: listen?,
@@ -41,6 +42,7 @@ pub(super) fn config(root: &Reader<'_>) -> Option<Config> {
         buckets,
         credentials,
         anonymous,
+        cors,
         log: log?,
     })
 }
@@ -438,6 +440,41 @@ fn allowed(table: &Reader<'_>) -> Vec<Grant> {
         })
     };
     let tables = table.tables("allow", "credentials[].allow[]");
+    tables.into_iter().filter_map(read).collect()
+}
+
+fn cors(root: &Reader<'_>) -> Vec<CorsRule> {
+    let one_star = |text: &str| match text.matches('*').count() {
+        0 | 1 if text.bytes().all(|b| b.is_ascii_graphic() && b != b',') && !text.is_empty() => {
+            Ok(text.to_owned())
+        }
+        _ => Err(refused(text)),
+    };
+    let method = |text: &str| match text {
+        "GET" | "PUT" | "POST" | "DELETE" | "HEAD" => Ok(text.to_owned()),
+        _ => Err(refused(text)),
+    };
+    let read = |table: Reader<'_>| {
+        let bucket = table.parsed("match", |text| {
+            values::bucket_pattern(text).then(|| text.to_owned())
+        });
+        let origins = table.list("origins", one_star);
+        let methods = table.list("methods", method);
+        let headers = table.list("headers", |text| {
+            one_star(text).map(|t| t.to_ascii_lowercase())
+        });
+        let expose = table.list("expose", one_star);
+        let max_age = table.duration("max_age");
+        Some(CorsRule {
+            bucket: bucket?.value,
+            origins: origins?,
+            methods: methods?,
+            headers: headers?,
+            expose: expose?,
+            max_age,
+        })
+    };
+    let tables = root.tables("cors", "cors[]");
     tables.into_iter().filter_map(read).collect()
 }
 

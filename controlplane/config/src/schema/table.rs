@@ -90,6 +90,12 @@ pub const SECTIONS: &[Section] = &[
                 "What requests without a signature may do.",
             ),
             row(
+                "cors",
+                Kind::Tables,
+                Absent("each bucket's own rules in the store"),
+                "Which web pages' scripts may use which buckets.",
+            ),
+            row(
                 "log",
                 Kind::Table,
                 Absent("all its defaults"),
@@ -522,6 +528,52 @@ pub const SECTIONS: &[Section] = &[
                 Kind::Actions,
                 Value("[\"*\"]"),
                 "`read`, `write`, `list`, `delete` (objects), `admin` (buckets and their configuration), `*`, or names of S3 operations such as `GetObject`, and `BypassGovernanceRetention`. docs/s3-operations.md says what each class holds.",
+            ),
+        ],
+    },
+    Section {
+        path: "cors[]",
+        header: "[[cors]]",
+        doc: "Which web pages' scripts may use a bucket: what S3 calls the bucket's CORS configuration. A bucket that any of \
+              these rules matches has these alone; for any other, the store is asked (`GetBucketCors`, kept for a minute), \
+              and a directory has none. Preflights are answered before authentication: a rule opens nothing that a signature \
+              or `[anonymous]` does not.",
+        rows: &[
+            row(
+                "match",
+                Kind::Pattern,
+                Required,
+                "Bucket name, in which `*` stands for any characters.",
+            ),
+            row(
+                "origins",
+                Kind::Texts("origins such as \"https://app.example\", in each at most one *"),
+                Required,
+                "Origins of the pages. `\"*\"` alone is any page, without the browser's credentials.",
+            ),
+            row(
+                "methods",
+                Kind::Texts("\"GET\", \"PUT\", \"POST\", \"DELETE\", \"HEAD\""),
+                Required,
+                "What the scripts may do.",
+            ),
+            row(
+                "headers",
+                Kind::Texts("names of headers, in each at most one *"),
+                Value("[]"),
+                "Headers that the scripts may send.",
+            ),
+            row(
+                "expose",
+                Kind::Texts("names of headers"),
+                Value("[]"),
+                "Headers of answers that the scripts may see, besides the few that they always may.",
+            ),
+            row(
+                "max_age",
+                duration(24 * HOUR),
+                Absent("the browser's own, 5 seconds"),
+                "How long a browser may keep the answer to a preflight.",
             ),
         ],
     },

@@ -426,6 +426,7 @@ async fn transcode<C: Connector>(
             metadata,
             len,
             conditions,
+            blocks: None,
         };
         put_sealed(rq, new, &mut source).await?.0
     };

@@ -22,7 +22,7 @@ use crate::object::{
 use crate::pass;
 use crate::reply::{Reply, set, set_encryption, set_etag};
 use crate::request::Request;
-use crate::seal::{FromClient, Source, Tail, lease, seal_into};
+use crate::seal::{Blocks, FromClient, Source, Tail, lease, seal_into};
 use crate::snapshot::BucketRule;
 
 pub(crate) async fn run<C: Connector, T: Transport>(
@@ -30,9 +30,20 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     client: &mut Client<T>,
     body: &mut Body,
 ) -> Result<Reply, Failure> {
+    let len = body.len()?;
+    let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
+    store(rq, &mut source, len, None).await
+}
+
+/// Stores `len` bytes of `source` as the object that the request names; in `blocks`, where the caller has them.
+pub(crate) async fn store<C: Connector, S: Source>(
+    rq: &Request<'_, C>,
+    source: &mut S,
+    len: u64,
+    blocks: Option<Blocks>,
+) -> Result<Reply, Failure> {
     let at = rq.location()?;
     let rule = rq.rule_for(&at)?;
-    let len = body.len()?;
     if len > MAX_PART_LEN {
         return Err(S3Error::new(ErrorCode::EntityTooLarge)
             .detail("ProposedSize", len.to_string())
@@ -43,9 +54,8 @@ pub(crate) async fn run<C: Connector, T: Transport>(
         check_directory_headers(rq.headers)?;
     }
     let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
-    let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
     if !rule.encrypt {
-        return pass::put(rq, &at, &mut source, len, &conditions).await;
+        return pass::put(rq, &at, source, len, &conditions, blocks).await;
     }
     let headers = system_headers(rq.headers)?;
     let metadata = crate::object::client_metadata(rq.headers)?;
@@ -56,8 +66,9 @@ pub(crate) async fn run<C: Connector, T: Transport>(
         metadata,
         len,
         conditions,
+        blocks,
     };
-    let (stored, known) = put_sealed(rq, new, &mut source).await?;
+    let (stored, known) = put_sealed(rq, new, source).await?;
     Ok(stored_reply(rule, &stored, &known))
 }
 
@@ -71,6 +82,8 @@ pub(crate) struct NewObject<'n> {
     pub(crate) metadata: Vec<(String, Vec<u8>)>,
     pub(crate) len: u64,
     pub(crate) conditions: Conditions,
+    /// What it is moved in, where the caller has that already.
+    pub(crate) blocks: Option<Blocks>,
 }
 
 /// Seals `len` bytes of `source` as one new object in the single layout.
@@ -93,7 +106,10 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
     };
     let envelope = seal_envelope(rq, new.rule, &epoch, new.at, (&dek, object_id), layout)?;
     let headers = sealed_headers(core, new.rule, new.headers, &new.metadata, &dek, &envelope)?;
-    let blocks = lease(&core.pool, new.len, &rq.snapshot.timeouts).await?;
+    let blocks = match new.blocks {
+        Some(blocks) => blocks,
+        None => lease(&core.pool, new.len, &rq.snapshot.timeouts).await?,
+    };
     let upload = rq
         .store
         .put(new.at, &headers, &new.conditions, stored_len(new.len)?)

@@ -162,6 +162,7 @@ fn core(
             base_domains: Vec::new(),
             credentials: HashMap::new(),
             anonymous: None,
+            cors: Vec::new(),
             buckets: Vec::new(),
             timeouts: ClientTimeouts::default(),
             generation: 0,
