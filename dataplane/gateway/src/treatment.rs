@@ -84,7 +84,7 @@ treatments! {
         GetObject read Sealed "ranges, `partNumber`, `response-*` overrides, conditions";
         HeadObject read Sealed "as GetObject, without the body";
         PutObject write Sealed "declared length needed; sealed with one fresh key";
-        PostObject write Sealed "a browser's form";
+        PostObject write Sealed "`write` or `PutObject` of the key; the policy's signature is the request's; a file above 1 MiB has to be the form's last field";
         CopyObject write Sealed "wraps the data key again, moves no data, where source and target are both sealed; needs `read` of the source";
         DeleteObject delete Rewritten "of what is newest, or of a version";
         DeleteObjects delete Rewritten "at most 1,000 keys or versions, with Content-MD5 or a checksum; allowed key by key; those with an ETag one by one";
@@ -124,7 +124,7 @@ treatments! {
         DeleteBucket admin Rewritten "";
         HeadBucket list Rewritten "";
         GetBucketLocation list Rewritten "";
-        CorsPreflight none Rewritten "answered before authentication";
+        CorsPreflight none Rewritten "answered before authentication, by `[[cors]]` or the bucket's own rules";
         CreateSession none Refused "a session of a directory bucket is a pair of the store's own keys: sign with the gateway's";
     }
     "Buckets: what a client has to know" {
@@ -156,7 +156,7 @@ treatments! {
         PutBucketTagging admin Passed "";
         DeleteBucketTagging admin Passed "";
         GetBucketCors admin Passed "";
-        PutBucketCors admin Passed "the store's rules, for who asks the store";
+        PutBucketCors admin Passed "the bucket's rules, which preflights and answers go by where no `[[cors]]` matches it";
         DeleteBucketCors admin Passed "";
         GetBucketEncryption admin Passed "";
         PutBucketEncryption admin Passed "the store's own encryption, a second layer";

@@ -392,7 +392,7 @@ impl Scan {
 /// A file too large to be held has to be the form's end, for its length to be known.
 pub fn not_last() -> S3Error {
     malformed(
-        "in a form of more than 1,000,000 bytes the file must be the last field, and the closing boundary must end the \
+        "in a form with more than 1 MiB from its file on, the file must be the last field, and the closing boundary must end the \
          body with CRLF",
     )
 }

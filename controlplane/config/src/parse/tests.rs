@@ -1,6 +1,7 @@
 //! What is read, what is refused, and how it is said.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::model::*;
@@ -591,3 +592,4 @@ mod aws;
 mod errors;
 mod kmip;
 mod vault;
+mod web;
