@@ -216,16 +216,19 @@ def test_part_numbers_of_objects_that_are_not_encrypted(s3, place, prefix):
 # Plaintext in encrypted buckets.
 
 
+MIXED = '[[buckets]]\nmatch = "mixed-*"\nkey = "main"\nlisting = "verify"\nplaintext_reads = true\n'
+
+
+@pytest.fixture(scope="module")
+def mixed(place):
+    """A client of a gateway that reads plaintext where it finds it."""
+    gateway = place.start_gateway("mixed", buckets=MIXED + BUCKETS)
+    yield gateway.client()
+    gateway.stop(5)
+
+
 @pytest.mark.gateway
 class TestPlaintext:
-    RULE = '[[buckets]]\nmatch = "mixed-*"\nkey = "main"\nlisting = "verify"\nplaintext_reads = true\n'
-
-    @pytest.fixture(scope="class")
-    def mixed(self, place):
-        gateway = place.start_gateway("mixed", buckets=self.RULE + BUCKETS)
-        yield gateway.client()
-        gateway.stop(5)
-
     @pytest.fixture
     def plain(self, place, prefix):
         """An object from before the gateway: (bucket, key, bytes)."""
