@@ -23,6 +23,7 @@ mod read;
 mod record;
 mod session;
 mod shared;
+mod tags;
 mod uploads;
 mod walk;
 mod write;

@@ -313,8 +313,13 @@ impl<C: Connector> Store<C> {
     /// The object's tags as `x-amz-tagging` has them, for a write that does not take them over by itself; `None` where
     /// it has none, or the store has no tags.
     pub async fn tags_header(&self, at: &Location) -> Result<Option<HeaderValue>> {
-        let Self::S3(s3) = self else {
-            return Ok(None);
+        let s3 = match self {
+            Self::S3(s3) => s3,
+            // In the object's own record.
+            Self::Fs(f) => {
+                let info = f.head(at, &Conditions::default()).await?;
+                return Ok(info.headers.get("x-amz-tagging").cloned());
+            }
         };
         let tags = match s3.tagging(at).await {
             Ok(tags) => tags.to_header(),

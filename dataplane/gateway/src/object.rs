@@ -417,6 +417,7 @@ pub(crate) fn check_directory_headers(headers: &HeaderMap) -> Result<(), Failure
             None => {}
             // What every object of a directory is anyway.
             Some(value) if name == "x-amz-acl" && value == "private" => {}
+            Some(_) if name == "x-amz-tagging" => {}
             Some(_) => {
                 return Err(Failure::new(
                     ErrorCode::NotImplemented,

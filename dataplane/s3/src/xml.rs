@@ -9,6 +9,7 @@ mod delete;
 mod list_objects;
 mod multipart;
 mod reader;
+mod tagging;
 mod versions;
 mod writer;
 
@@ -26,6 +27,7 @@ pub use multipart::{
     PartEntry, UploadEntry,
 };
 pub use reader::{Element, Limits, XmlError};
+pub use tagging::{MAX_BUCKET_TAGS, MAX_OBJECT_TAGS};
 pub use versions::{ListVersionsResult, Tagging, VersionEntry, Versioning};
 pub use writer::Writer;
 

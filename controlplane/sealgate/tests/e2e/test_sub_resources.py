@@ -521,8 +521,18 @@ def test_answers_are_the_stores_own(both):
     assert changed >= 5, "SeaweedFS kept too few of the documents for this to say anything"
 
 
-def test_tags_follow_an_object(both):
-    (s3, direct), _ = both
+@pytest.fixture(params=["seaweed", "fs"])
+def tagged(request):
+    """(client of a gateway, client that shows what the store knows)."""
+    if request.param == "fs":
+        through = request.getfixturevalue("directory").client()
+        through.create_bucket(Bucket=BUCKET)
+        return through, through
+    return request.getfixturevalue("both")[0]
+
+
+def test_tags_follow_an_object(tagged):
+    s3, direct = tagged
     tags = [{"Key": "colour", "Value": "blue & green/ü"}]
     tagging = urllib.parse.urlencode({"colour": "blue & green/ü"})
 
@@ -548,6 +558,12 @@ def test_tags_follow_an_object(both):
     assert of(s3, BUCKET, "parts") == of(direct, BUCKET, "parts") == tags
     s3.delete_object_tagging(Bucket=BUCKET, Key="parts")
     assert of(direct, BUCKET, "parts") == []
+    before = s3.head_object(Bucket=BUCKET, Key="parts")
+    many = [{"Key": f"k{i}", "Value": f"v {i}"} for i in range(10)]
+    s3.put_object_tagging(Bucket=BUCKET, Key="parts", Tagging={"TagSet": many})
+    assert sorted(of(s3, BUCKET, "parts"), key=lambda t: t["Key"]) == many
+    after = s3.head_object(Bucket=BUCKET, Key="parts")
+    assert (after["ETag"], after["LastModified"], after["TagCount"]) == (before["ETag"], before["LastModified"], 10)
     assert read(s3, BUCKET, "parts") == blob(PART)
     with refused("NoSuchKey"):
         of(s3, BUCKET, "nothing")
@@ -590,6 +606,10 @@ def test_a_directory_answers_what_is_true_of_it(directory):
     s3.put_object_acl(**at, ACL="private")
     assert "Status" not in s3.get_bucket_versioning(**on)
     assert s3.get_object_tagging(**at)["TagSet"] == []
+    tags = [{"Key": "team", "Value": "a & b"}]
+    s3.put_bucket_tagging(**on, Tagging={"TagSet": tags})
+    assert s3.get_bucket_tagging(**on)["TagSet"] == tags
+    s3.delete_bucket_tagging(**on)
     assert s3.get_bucket_request_payment(**on)["Payer"] == "BucketOwner"
     assert "LoggingEnabled" not in s3.get_bucket_logging(**on)
     assert s3.list_bucket_metrics_configurations(**on)["IsTruncated"] is False
@@ -616,7 +636,9 @@ def test_a_directory_never_forgets_what_it_was_told(directory):
     for name, method, sent in PASSED:
         body = b"<x/>" if method in ("PUT", "POST") else b""
         answer = wire.request(method, sent, {}, body)
-        if method in ("PUT", "POST"):
+        if name in ("PutBucketTagging", "PutObjectTagging"):
+            assert (answer.status, answer.code) == (400, "MalformedXML"), answer
+        elif method in ("PUT", "POST"):
             assert (answer.status, answer.code) == (501, "NotImplemented"), f"{name}: {answer}"
             assert "needs an S3 store" in answer.body.decode()
         else:
@@ -626,6 +648,17 @@ def test_a_directory_never_forgets_what_it_was_told(directory):
         answer = wire.request("PUT", "/another-bucket", headers)
         assert (answer.status, answer.code) == (501, "NotImplemented"), answer
     assert wire.request("PUT", "/another-bucket", {"x-amz-acl": "private"}).status == 200
+
+
+def test_a_directory_keeps_only_tags_that_s3_has(directory):
+    wire = directory.wire()
+    for tagging, code in (("a=1&a=2", "InvalidTag"), ("a=%zz", "InvalidArgument"), (f"{'k' * 129}=1", "InvalidTag")):
+        for method, sent, body in (("PUT", "/bucket/wrong", b"x"), ("POST", "/bucket/wrong?uploads", b"")):
+            answer = wire.request(method, sent, {"x-amz-tagging": tagging}, body)
+            assert (answer.status, answer.code) == (400, code), answer
+    twice = b"<Tagging><TagSet>" + b"<Tag><Key>a</Key><Value>1</Value></Tag>" * 2 + b"</TagSet></Tagging>"
+    assert wire.request("PUT", "/bucket/key?tagging", {}, twice).code == "InvalidTag"
+    assert wire.request("HEAD", "/bucket/wrong").status == 404
 
 
 def test_a_directory_has_one_owner(directory):

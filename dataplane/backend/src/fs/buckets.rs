@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use http::{HeaderMap, HeaderValue};
 use sealgate_s3::bucket::Bucket;
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_s3::xml::CreateBucketConfiguration;
+use sealgate_s3::xml::{CreateBucketConfiguration, Tagging};
 use serde::{Deserialize, Serialize};
 
 use super::error::{answer, present};
@@ -27,6 +27,8 @@ struct BucketRecord {
     created: i64,
     /// As the creator asked for; empty for none.
     location: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<(String, String)>,
 }
 
 fn read(shared: &Shared, bucket: &Bucket) -> io::Result<BucketRecord> {
@@ -42,7 +44,7 @@ fn read(shared: &Shared, bucket: &Bucket) -> io::Result<BucketRecord> {
         .map_or(0, |d| d.as_millis());
     Ok(BucketRecord {
         created: i64::try_from(created).unwrap_or(i64::MAX),
-        location: String::new(),
+        ..BucketRecord::default()
     })
 }
 
@@ -104,6 +106,7 @@ impl FsStore {
                 &BucketRecord {
                     created: now_ms(),
                     location,
+                    tags: Vec::new(),
                 },
             )
             .map_err(&failed)?;
@@ -173,6 +176,33 @@ impl FsStore {
                 .location)
         };
         self.shared.run(read).await
+    }
+}
+
+impl FsStore {
+    /// `GetBucketTagging`.
+    pub(super) async fn bucket_tags(&self, name: &str) -> Result<Tagging> {
+        let bucket = Bucket::new(name)?;
+        let read = move |shared: &Shared| {
+            shared.require_bucket(bucket.as_str())?;
+            let record = read(shared, &bucket).map_err(error::io("reading a bucket"))?;
+            Ok(Tagging(record.tags))
+        };
+        self.shared.run(read).await
+    }
+
+    /// `PutBucketTagging`; no tags for `DeleteBucketTagging`.
+    pub(super) async fn set_bucket_tags(&self, name: &str, tags: Tagging) -> Result<()> {
+        let bucket = Bucket::new(name)?;
+        let set = move |shared: &Shared| {
+            let failed = error::io("tagging a bucket");
+            let _lock = lock::lock(&shared.layout.lock("buckets")).map_err(&failed)?;
+            shared.require_bucket(bucket.as_str())?;
+            let mut record = read(shared, &bucket).map_err(&failed)?;
+            record.tags = tags.0;
+            write(shared, &bucket, &record).map_err(&failed)
+        };
+        self.shared.run(set).await
     }
 }
 

@@ -66,6 +66,11 @@ impl Assembly {
             key: Vec::new(),
             headers,
         };
+        self.finish_as(record).await
+    }
+
+    /// Ends the file with this record and syncs it.
+    pub(super) async fn finish_as(self, record: Record) -> Result<(Temp, Record)> {
         let end = record
             .encode(self.len)
             .ok_or_else(|| answer(ErrorCode::MetadataTooLarge))?;

@@ -12,14 +12,14 @@ use super::error::{answer, present};
 use super::record::Record;
 use super::shared::{Shared, read_record};
 use super::write::Temp;
-use super::{FsStore, Result, error, random_hex, seconds, unversioned};
+use super::{FsStore, Result, error, random_hex, seconds, tags, unversioned};
 use crate::types::{Copied, CopyRequest, Location};
 
 /// How often a copy of an object onto itself begins again because the object was replaced in the meantime.
-const SELF_COPY_ATTEMPTS: usize = 16;
+pub(super) const SELF_COPY_ATTEMPTS: usize = 16;
 
 /// What became of a copy.
-enum Outcome {
+pub(super) enum Outcome {
     Done,
     /// It was to itself, and there is another version now.
     Overtaken,
@@ -33,12 +33,14 @@ impl FsStore {
     /// `NoSuchKey`, `NoSuchBucket`, `PreconditionFailed`, `MetadataTooLarge`; `OperationAborted` when an object that is
     /// copied onto itself is replaced all the time; [`BackendError::Io`](crate::types::BackendError::Io).
     pub async fn copy(&self, request: &CopyRequest, to: &Location) -> Result<Copied> {
+        tags::of(&request.headers)?;
         let onto_itself = request.source.bucket == to.bucket && request.source.key == to.key;
         for _ in 0..SELF_COPY_ATTEMPTS {
             let (source, was, len) = self.open_source(request, to).await?;
             let mut copy = Assembly::begin(&self.shared).await?;
             copy.append(source, len).await?;
-            let (temp, record) = copy.finish(random_hex(), request.headers.clone()).await?;
+            let headers = tags::of_copy(&request.headers, &was.headers);
+            let (temp, record) = copy.finish(random_hex(), headers).await?;
             let replaces = onto_itself.then_some(was.etag);
             match self
                 .publish_copy(temp, to, &request.conditions, replaces)
@@ -59,7 +61,7 @@ impl FsStore {
     }
 
     /// Opens the version that will be copied, and checks all conditions as they are now.
-    async fn open_source(
+    pub(super) async fn open_source(
         &self,
         request: &CopyRequest,
         to: &Location,
@@ -88,7 +90,7 @@ impl FsStore {
         self.shared.run(open).await
     }
 
-    async fn publish_copy(
+    pub(super) async fn publish_copy(
         &self,
         mut temp: Temp,
         to: &Location,

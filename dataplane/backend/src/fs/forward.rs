@@ -1,14 +1,14 @@
-//! What a directory says of itself: it has one owner and no configuration of its own, so the true answers to most
+//! What a directory says of itself: it has one owner and, but for tags, no configuration, so the true answers to most
 //! questions are fixed. What it would have to remember or do, it refuses.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::Operation;
-use sealgate_s3::xml::Writer;
+use sealgate_s3::xml::{MAX_BUCKET_TAGS, MAX_OBJECT_TAGS, Tagging, Writer};
 
 use super::error::answer;
-use super::{FsStore, Result};
+use super::{FsStore, Result, tags};
 use crate::types::{BackendError, Forward, Forwarded, Location};
 
 /// Who owns everything in a directory.
@@ -28,13 +28,67 @@ impl FsStore {
                     return Err(answer(ErrorCode::NoSuchVersion));
                 }
                 let at = Location::new(request.bucket, key.clone());
-                self.head(&at, &Conditions::default()).await?;
+                let info = self.head(&at, &Conditions::default()).await?;
+                if let Some(reply) = self.object_tags(&request, &at, &info.headers).await? {
+                    return Ok(reply);
+                }
             }
             None => {
                 self.bucket_location(request.bucket).await?;
+                if let Some(reply) = self.tags_of_bucket(&request).await? {
+                    return Ok(reply);
+                }
             }
         }
         reply(&request)
+    }
+}
+
+impl FsStore {
+    async fn object_tags(
+        &self,
+        request: &Forward<'_>,
+        at: &Location,
+        stored: &HeaderMap,
+    ) -> Result<Option<Forwarded>> {
+        Ok(Some(match request.operation {
+            Operation::GetObjectTagging => xml(tags::of(stored)?.to_xml()),
+            Operation::PutObjectTagging => {
+                let tags = Tagging::of_client(&request.body, MAX_OBJECT_TAGS)?;
+                self.retag(at, &tags).await?;
+                empty(StatusCode::OK)
+            }
+            Operation::DeleteObjectTagging => {
+                if stored.contains_key(tags::TAGGING) {
+                    self.retag(at, &Tagging::default()).await?;
+                }
+                empty(StatusCode::NO_CONTENT)
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    async fn tags_of_bucket(&self, request: &Forward<'_>) -> Result<Option<Forwarded>> {
+        let bucket = request.bucket;
+        Ok(Some(match request.operation {
+            Operation::GetBucketTagging => {
+                let tags = self.bucket_tags(bucket).await?;
+                if tags.0.is_empty() {
+                    return Err(answer(ErrorCode::NoSuchTagSet));
+                }
+                xml(tags.to_xml())
+            }
+            Operation::PutBucketTagging => {
+                let tags = Tagging::of_client(&request.body, MAX_BUCKET_TAGS)?;
+                self.set_bucket_tags(bucket, tags).await?;
+                empty(StatusCode::NO_CONTENT)
+            }
+            Operation::DeleteBucketTagging => {
+                self.set_bucket_tags(bucket, Tagging::default()).await?;
+                empty(StatusCode::NO_CONTENT)
+            }
+            _ => return Ok(None),
+        }))
     }
 }
 
@@ -50,10 +104,6 @@ fn reply(request: &Forward<'_>) -> Result<Forwarded> {
         O::GetBucketAccelerateConfiguration => Ok(document("AccelerateConfiguration", |_| {})),
         O::GetBucketRequestPayment => Ok(document("RequestPaymentConfiguration", |w| {
             w.text("Payer", "BucketOwner");
-        })),
-        O::GetObjectTagging => Ok(document("Tagging", |w| {
-            w.open("TagSet");
-            w.close("TagSet");
         })),
         O::ListBucketAnalyticsConfigurations => Ok(none("ListBucketAnalyticsConfigurationResult")),
         O::ListBucketIntelligentTieringConfigurations => {
@@ -73,7 +123,6 @@ fn reply(request: &Forward<'_>) -> Result<Forwarded> {
         O::GetBucketOwnershipControls => missing(ErrorCode::OwnershipControlsNotFoundError),
         O::GetBucketPolicy | O::GetBucketPolicyStatus => missing(ErrorCode::NoSuchBucketPolicy),
         O::GetBucketReplication => missing(ErrorCode::ReplicationConfigurationNotFoundError),
-        O::GetBucketTagging => missing(ErrorCode::NoSuchTagSet),
         O::GetBucketWebsite => missing(ErrorCode::NoSuchWebsiteConfiguration),
         O::GetObjectLockConfiguration => missing(ErrorCode::ObjectLockConfigurationNotFoundError),
         O::GetPublicAccessBlock => missing(ErrorCode::NoSuchPublicAccessBlockConfiguration),
@@ -93,9 +142,7 @@ fn reply(request: &Forward<'_>) -> Result<Forwarded> {
         | O::DeleteBucketOwnershipControls
         | O::DeleteBucketPolicy
         | O::DeleteBucketReplication
-        | O::DeleteBucketTagging
         | O::DeleteBucketWebsite
-        | O::DeleteObjectTagging
         | O::DeletePublicAccessBlock => Ok(empty(StatusCode::NO_CONTENT)),
         other => Err(cannot(other)),
     }
@@ -154,8 +201,12 @@ fn document(root: &str, fill: impl FnOnce(&mut Writer)) -> Forwarded {
     w.root(root);
     fill(&mut w);
     w.close(root);
+    xml(w.finish())
+}
+
+fn xml(document: Vec<u8>) -> Forwarded {
     let mut answer = empty(StatusCode::OK);
-    answer.body = w.finish();
+    answer.body = document;
     let xml = HeaderValue::from_static("application/xml");
     answer.headers.insert(header::CONTENT_TYPE, xml);
     answer

@@ -18,7 +18,7 @@ use super::layout::sync_dir;
 use super::record::Record;
 use super::shared::{Shared, read_record};
 use super::write::{FsUpload, Target, Temp};
-use super::{FsStore, Result, error, list, now_ms, random_hex};
+use super::{FsStore, Result, error, list, now_ms, random_hex, tags};
 use crate::types::{CompletedPart, Location, PartInfo, PartsPage, Stored};
 
 /// One more than S3 has: the gateway ends an object of 10,000 parts with one of its own.
@@ -97,6 +97,7 @@ impl FsStore {
     /// # Errors
     /// `NoSuchBucket`, `MetadataTooLarge`; [`BackendError::Io`](crate::types::BackendError::Io).
     pub async fn create_upload(&self, at: &Location, headers: &HeaderMap) -> Result<String> {
+        tags::of(headers)?;
         let (at, headers) = (at.clone(), headers.clone());
         let create = move |shared: &Shared| {
             shared.require_bucket(&at.bucket)?;

@@ -11,7 +11,7 @@ use sealgate_uring::{Block, File, How, Spans};
 
 use super::record::{self, TAIL, Tail};
 use super::shared::Shared;
-use super::{FsStore, Result, error, seconds, unversioned};
+use super::{FsStore, Result, error, seconds, tags, unversioned};
 use crate::types::{BackendError, GetRequest, Location, ObjectInfo};
 
 /// The body of a read: one version of the object from first to last byte, whatever is written meanwhile.
@@ -168,6 +168,8 @@ impl FsStore {
             match record::decode(&tail, len).map_err(&failed)? {
                 Tail::Needs(more) => want = more,
                 Tail::Whole(record, body_len) => {
+                    let mut record = record;
+                    tags::count(&mut record.headers);
                     let info = ObjectInfo {
                         len: body_len,
                         etag: record.etag,

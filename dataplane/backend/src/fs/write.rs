@@ -13,7 +13,7 @@ use sealgate_uring::{Block, File, How, Spans};
 use super::error::{answer, present};
 use super::record::Record;
 use super::shared::Shared;
-use super::{FsStore, Result, error, now_ms, random_hex, unversioned};
+use super::{FsStore, Result, error, now_ms, random_hex, tags, unversioned};
 use crate::types::{Location, Stored};
 
 /// A file that is removed unless it is published.
@@ -209,6 +209,7 @@ impl FsStore {
         conditions: &Conditions,
         len: u64,
     ) -> Result<FsUpload> {
+        tags::of(headers)?;
         let (early, at) = ((at.clone(), conditions.clone()), at.clone());
         let check = move |shared: &Shared| {
             shared.require_bucket(&early.0.bucket)?;
