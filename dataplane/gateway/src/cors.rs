@@ -29,10 +29,13 @@ const MAX_ASKED: usize = 8;
 /// Rises when a bucket's rules change through this process: every core drops what it keeps.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 
-/// A bucket's rules in the store, for a while.
+/// A bucket's rules, and until when they are believed.
+type Kept = (Rc<[Rule]>, Instant);
+
+/// Buckets' rules in the store, for a while.
 #[derive(Default)]
 pub(crate) struct CorsCache {
-    kept: RefCell<HashMap<String, (Rc<[Rule]>, Instant)>>,
+    kept: RefCell<HashMap<String, Kept>>,
     epoch: Cell<u64>,
     asked: Cell<usize>,
 }

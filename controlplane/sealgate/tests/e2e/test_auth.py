@@ -174,6 +174,41 @@ def test_presigned_multipart(place, bucket, prefix):
     assert read(s3, bucket, at["Key"]) == blob(PART) + b"end"
 
 
+def test_presigned_head_delete_and_multipart(place, bucket, prefix):
+    """Every step of an upload and its end, by URLs alone; each is good for its own method and parameters."""
+    s3, at = place.s3, {"Bucket": bucket, "Key": f"{prefix}object"}
+
+    def url(operation, **params):
+        return s3.generate_presigned_url(operation, Params={**at, **params})
+
+    answer = requests.post(url("create_multipart_upload", Metadata={"a": "1"}), headers={"x-amz-meta-a": "1"})
+    assert answer.status_code == 200, answer.text
+    upload = answer.text.partition("<UploadId>")[2].partition("</UploadId>")[0]
+    answer = requests.put(url("upload_part", UploadId=upload, PartNumber=1), data=b"part")
+    assert answer.status_code == 200, answer.text
+    listed = requests.get(url("list_parts", UploadId=upload))
+    assert listed.status_code == 200 and "<Size>4</Size>" in listed.text, listed.text
+    document = (
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber>"
+        f"<ETag>{answer.headers['ETag']}</ETag></Part></CompleteMultipartUpload>"
+    )
+    complete = url("complete_multipart_upload", UploadId=upload)
+    changed = requests.post(complete.replace(upload, upload + "0"), data=document)
+    assert changed.status_code == 403, changed.text
+    assert requests.post(complete, data=document).status_code == 200
+    assert read(s3, bucket, at["Key"]) == b"part"
+    head = url("head_object")
+    answer = requests.head(head)
+    assert (answer.status_code, answer.headers["Content-Length"]) == (200, "4")
+    assert answer.headers["x-amz-meta-a"] == "1"
+    for method in ("GET", "PUT", "DELETE"):
+        assert requests.request(method, head).status_code == 403, method
+    assert requests.delete(url("delete_object")).status_code == 204
+    missing(s3, bucket, at["Key"])
+    aborted = s3.create_multipart_upload(**at)["UploadId"]
+    assert requests.delete(url("abort_multipart_upload", UploadId=aborted)).status_code == 204
+
+
 def presigned(wire, method, target, expires=60, extra=None, body=b"", headers=None):
     with wire.connect() as connection:
         target = wire.signer.presign(method, target, connection.host, expires, extra)
