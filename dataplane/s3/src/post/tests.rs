@@ -23,7 +23,9 @@ const EXAMPLE: &str = r#"{ "expiration": "2015-12-30T12:00:00.000Z",
 }"#;
 const NOW: i64 = 1_451_390_000;
 
-fn example() -> Vec<(String, String)> {
+type Fields = Vec<(String, String)>;
+
+fn example() -> Fields {
     let policy = STANDARD.encode(EXAMPLE.replace('\n', "\r\n"));
     [
         ("key", "user/user1/${filename}"),
@@ -84,7 +86,7 @@ fn the_published_example() {
 
 #[test]
 fn what_the_policy_does_not_allow() {
-    let denied = |change: &dyn Fn(&mut Vec<(String, String)>), bucket: &str, now: i64| {
+    let denied = |change: &dyn Fn(&mut Fields), bucket: &str, now: i64| {
         let mut fields = example();
         change(&mut fields);
         let form = Form::new(fields, "x").unwrap();
@@ -92,7 +94,7 @@ fn what_the_policy_does_not_allow() {
         assert_eq!(error.code, ErrorCode::AccessDenied);
         error.message.into_owned()
     };
-    let none = |_: &mut Vec<(String, String)>| {};
+    let none = |_: &mut Fields| {};
     let late = denied(&none, "sigv4examplebucket", 1_451_476_800);
     assert_eq!(late, "Invalid according to Policy: Policy expired.");
     assert!(denied(&none, "other", NOW).contains("\"bucket\""));
