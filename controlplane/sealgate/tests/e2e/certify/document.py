@@ -21,17 +21,18 @@ class Results:
     def __init__(self, cache: Path):
         self.path = cache / "certify" / "results.json"
         self.cells: dict[str, dict] = {}
+        self.mine: dict[str, dict] = {}
         self.versions: dict[str, dict[str, str]] = {"tools": {}, "stores": {}}
 
     def add(self, cell: Cell, sealgate: str) -> None:
-        self.cells["/".join(cell.where)] = {"result": cell.result, "detail": cell.detail, "sealgate": sealgate}
+        self.mine["/".join(cell.where)] = {"result": cell.result, "detail": cell.detail, "sealgate": sealgate}
 
     def save(self) -> None:
         """Adds what this run measured to what others did."""
         with open(self.path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             kept = json.loads(self.path.read_text()) if self.path.exists() else {"cells": {}, "versions": {}}
-            self.cells = {**kept["cells"], **self.cells}
+            self.cells = {**kept["cells"], **self.mine}
             self.versions = {kind: {**kept["versions"].get(kind, {}), **mine} for kind, mine in self.versions.items()}
             self.path.write_text(json.dumps({"versions": self.versions, "cells": self.cells}, indent=1, sort_keys=True))
 
