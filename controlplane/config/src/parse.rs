@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::environment::Environment;
@@ -115,13 +116,26 @@ pub(crate) fn config(
 fn collect_secrets(table: &DeTable<'_>, section: &Section, into: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         match section.row(key.get_ref()) {
-            Some(row) if row.secret => into.push(value.span()),
+            Some(row) if row.secret => hide(value, into),
             Some(row) if matches!(row.kind, Kind::Table | Kind::Tables) => {
                 collect_below(value.get_ref(), section.path, key.get_ref(), into);
             }
+            // A table where none belongs, as dotted keys make one.
+            Some(_) if value.get_ref().is_table() => hide(value, into),
             Some(_) => {}
-            None => into.push(value.span()),
+            None => hide(value, into),
         }
+    }
+}
+
+/// Marks a value and all that is in it: the span of a table that dotted keys make does not hold its values.
+fn hide(value: &Spanned<DeValue<'_>>, into: &mut Vec<Range<usize>>) {
+    into.push(value.span());
+    for (_, inner) in value.get_ref().as_table().into_iter().flatten() {
+        hide(inner, into);
+    }
+    for inner in value.get_ref().as_array().into_iter().flatten() {
+        hide(inner, into);
     }
 }
 
@@ -135,8 +149,9 @@ fn collect_key_secrets(table: &DeTable<'_>, into: &mut Vec<Range<usize>>) {
             .peekable();
         if rows.peek().is_some_and(|row| row.kind == Kind::Table) {
             collect_below(value.get_ref(), schema::KEYS, key.get_ref(), into);
-        } else if rows.peek().is_none() || rows.any(|row| row.secret) {
-            into.push(value.span());
+        } else if rows.peek().is_none() || rows.any(|row| row.secret) || value.get_ref().is_table()
+        {
+            hide(value, into);
         }
     }
 }
@@ -149,7 +164,7 @@ fn collect_below(value: &DeValue<'_>, section: &str, key: &str, into: &mut Vec<R
                 if let Some(table) = named.get_ref().as_table() {
                     collect_key_secrets(table, into);
                 } else {
-                    into.push(named.span());
+                    hide(named, into);
                 }
             }
         }
@@ -159,7 +174,7 @@ fn collect_below(value: &DeValue<'_>, section: &str, key: &str, into: &mut Vec<R
                     let path = below(section, key, true);
                     collect_secrets(table, schema::section(&path), into);
                 } else {
-                    into.push(item.span());
+                    hide(item, into);
                 }
             }
             if let Some(table) = value.as_table() {

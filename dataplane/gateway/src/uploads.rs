@@ -182,6 +182,37 @@ pub(crate) async fn remove_staged<C: Connector>(
     }
 }
 
+/// Removes all that is staged in a bucket, for good.
+pub(crate) async fn remove_all_staged<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+) -> Result<(), Failure> {
+    let mut request = ListRequest {
+        prefix: STAGING_PREFIX.into(),
+        max_keys: MAX_PAGE,
+        ..ListRequest::default()
+    };
+    loop {
+        let page = rq.store.list(bucket, &request).await?;
+        for object in page.objects {
+            let place = Location {
+                bucket: bucket.to_owned(),
+                key: RawKey::new(object.key)?,
+                version: None,
+            };
+            rq.store.delete(&place, &Default::default()).await?;
+        }
+        match page.next {
+            Some(next) => request.continuation = Some(next),
+            None => break,
+        }
+    }
+    match remove_versions(rq, bucket, STAGING_PREFIX.to_owned()).await {
+        Err(BackendError::Answer(e)) if e.code == ErrorCode::NotImplemented => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
 /// Removes for good what a bucket that keeps versions has kept of staged parts.
 async fn remove_versions<C: Connector>(
     rq: &Request<'_, C>,

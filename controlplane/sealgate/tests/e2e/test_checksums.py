@@ -35,7 +35,7 @@ def test_checksum_is_given_back_only_when_asked_and_only_for_the_whole(wire, buc
     target, name = f"/{bucket}/{prefix}object", checksums.header(algorithm)
     value = checksums.encoded(algorithm, DATA)
     put = wire.request("PUT", target, {name: value}, DATA)
-    assert put.headers.get(name) == value, put
+    assert (put.headers.get(name), put.headers.get("x-amz-checksum-type")) == (value, "FULL_OBJECT"), put
     for method in ("GET", "HEAD"):
         answer = wire.request(method, target, {"x-amz-checksum-mode": "ENABLED"})
         assert answer.headers.get(name) == value, f"{method}: {answer.headers}"

@@ -334,6 +334,21 @@ def test_listed_upload_ids_can_abort_and_list(s3, bucket, prefix):
         s3.list_parts(**upload.at, UploadId=upload.id)
 
 
+@pytest.mark.gateway
+def test_staged_parts_do_not_keep_a_bucket(s3, place):
+    """What no client can see must not make a bucket look full; what they can see still does."""
+    name = place.bucket(f"staged-{place.name}")
+    upload = Upload(s3, name, "object")
+    upload.part(1, b"small")
+    upload.part(10000, b"last")
+    s3.put_object(Bucket=name, Key="seen", Body=b"x")
+    with refused("BucketNotEmpty", status=409):
+        s3.delete_bucket(Bucket=name)
+    s3.delete_object(Bucket=name, Key="seen")
+    s3.delete_bucket(Bucket=name)
+    assert name not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
+
+
 def test_a_refused_complete_changes_no_part(s3, bucket, prefix, upload):
     """The gateway writes the object's end before it knows whether the object may be: that is nobody's part."""
     s3.put_object(**upload.at, Body=b"there")

@@ -196,6 +196,14 @@ def test_part_number_one_of_an_empty_object(wire, s3, bucket, prefix):
 
 
 @pytest.mark.gateway
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_bad_part_numbers_are_refused_before_anything_is_looked_for(wire, bucket, prefix, method):
+    for number in ("0", "10001"):
+        answer = wire.request(method, f"/{bucket}/{prefix}nothing?partNumber={number}")
+        assert answer.status == 400, answer
+
+
+@pytest.mark.gateway
 def test_part_number_with_range_is_refused(wire, bucket, parts):
     answer = wire.request("GET", f"/{bucket}/{parts[0]}?partNumber=1", {"Range": "bytes=0-1"})
     assert answer.status == 400, answer

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 use http::header::HeaderName;
+use sealgate_backend::types::BackendError;
+use sealgate_s3::error::ErrorCode;
 use sealgate_s3::xml::{
     BucketEntry, CreateBucketConfiguration, ListAllMyBuckets, LocationConstraint, Owner,
 };
@@ -10,8 +12,10 @@ use sealgate_uring::{Connector, Transport};
 use crate::body::Body;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::ops::{list_objects, list_versions};
 use crate::reply::{Reply, set};
 use crate::request::Request;
+use crate::uploads;
 
 /// A `CreateBucketConfiguration` is a few hundred bytes.
 const MAX_DOCUMENT: usize = 64 << 10;
@@ -53,9 +57,11 @@ pub(crate) async fn create<C: Connector, T: Transport>(
     client: &mut Client<T>,
     body: &mut Body,
 ) -> Result<Reply, Failure> {
-    let bucket = rq.routed.bucket.as_ref().ok_or_else(|| {
-        sealgate_s3::error::S3Error::new(sealgate_s3::error::ErrorCode::InvalidBucketName)
-    })?;
+    let bucket = rq
+        .routed
+        .bucket
+        .as_ref()
+        .ok_or_else(|| sealgate_s3::error::S3Error::new(ErrorCode::InvalidBucketName))?;
     bucket.check_new()?;
     let document = body.document(client, MAX_DOCUMENT).await?;
     if !document.is_empty() {
@@ -78,9 +84,20 @@ pub(crate) async fn create<C: Connector, T: Transport>(
     Ok(Reply::ok().with(http::header::LOCATION, &format!("/{}", bucket.as_str())))
 }
 
-/// DeleteBucket.
+/// DeleteBucket. Staged parts, which no client can see, are of uploads that end with the bucket, or were left behind.
 pub(crate) async fn delete<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
-    rq.store.delete_bucket(rq.bucket()?).await?;
+    let bucket = rq.bucket()?;
+    match rq.store.delete_bucket(bucket).await {
+        Err(BackendError::Answer(e))
+            if e.code == ErrorCode::BucketNotEmpty
+                && !list_objects::shows_any(rq, bucket).await?
+                && !list_versions::shows_any(rq, bucket).await? =>
+        {
+            uploads::remove_all_staged(rq, bucket).await?;
+            rq.store.delete_bucket(bucket).await?;
+        }
+        deleted => deleted?,
+    }
     Ok(Reply::empty(StatusCode::NO_CONTENT))
 }
 

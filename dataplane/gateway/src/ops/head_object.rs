@@ -17,6 +17,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     if !rule.encrypt {
         return pass::head(rq, &at, &asked).await;
     }
+    let wanted = Wanted::of(rq)?;
     let info = rq
         .store
         .head(&at, &read_conditions(&asked, rule))
@@ -27,7 +28,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     }
     let sealed = unseal(rq, &at, info).await?;
     get_object::check(&asked, &sealed.info)?;
-    let answer = get_object::locate(rq, &at, &sealed, &Wanted::of(rq)?).await?;
+    let answer = get_object::locate(rq, &at, &sealed, &wanted).await?;
     let mut headers = sealed.client_headers()?;
     answer.describe(&mut headers, sealed.plain_len);
     get_object::add_checksum(rq, &at, &sealed, &answer, None, &mut headers).await?;

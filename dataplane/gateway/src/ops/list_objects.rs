@@ -141,6 +141,19 @@ async fn visible_page<C: Connector>(
     }
 }
 
+/// Whether clients see any object in a bucket.
+pub(crate) async fn shows_any<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+) -> Result<bool, Failure> {
+    let mut request = ListRequest {
+        max_keys: 1,
+        ..ListRequest::default()
+    };
+    let page = visible_page(rq, bucket, &mut request).await?;
+    Ok(!page.objects.is_empty())
+}
+
 /// What clients see of listed objects.
 async fn contents<C: Connector>(
     rq: &Request<'_, C>,

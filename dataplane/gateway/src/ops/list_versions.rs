@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sealgate_backend::Store;
 use sealgate_backend::types::{ListRequest, VersionsPage, VersionsRequest};
-use sealgate_s3::error::S3Error;
+use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::xml::{ListVersionsResult, Owner, VersionEntry};
 use sealgate_uring::Connector;
 
@@ -84,6 +84,22 @@ async fn visible_page<C: Connector>(
             }
             _ => return Ok(page),
         }
+    }
+}
+
+/// Whether clients see any version or delete marker in a bucket; a store without versions has none to see.
+pub(crate) async fn shows_any<C: Connector>(
+    rq: &Request<'_, C>,
+    bucket: &str,
+) -> Result<bool, Failure> {
+    let mut request = VersionsRequest {
+        max_keys: 1,
+        ..VersionsRequest::default()
+    };
+    match visible_page(rq, bucket, &mut request).await {
+        Ok(page) => Ok(!page.versions.is_empty()),
+        Err(Failure::Answer { error, .. }) if error.code == ErrorCode::NotImplemented => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

@@ -69,7 +69,12 @@ pub(crate) async fn store<C: Connector, S: Source>(
         blocks,
     };
     let (stored, known) = put_sealed(rq, new, source).await?;
-    Ok(stored_reply(rule, &stored, &known))
+    let mut reply = stored_reply(rule, &stored, &known);
+    if known.checksum.is_some() && known.from_client {
+        let name = HeaderName::from_static("x-amz-checksum-type");
+        set(&mut reply.headers, name, "FULL_OBJECT");
+    }
+    Ok(reply)
 }
 
 /// What a PUT or a copy through the gateway creates.

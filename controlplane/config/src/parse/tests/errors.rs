@@ -394,6 +394,19 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         let text = errors(&changed).to_string();
         assert!(!text.contains(SECRET), "{wrong} shows it:\n{text}");
     }
+    // A stray dot makes a table of a key.
+    for wrong in [
+        "s.ecret_key",
+        "secret_key.",
+        "secret.key",
+        "access_key.x",
+        "type.x.y",
+    ] {
+        let wrong = SMALL.replace("secret_key = \"s\"", &format!("{wrong} = {quoted}"));
+        assert!(wrong.contains(SECRET));
+        let text = errors(&wrong).to_string();
+        assert!(!text.contains(SECRET), "{wrong} shows it:\n{text}");
+    }
     // Two errors on one line: the other one's line is blanked as well.
     let inline = format!("credentials = [{{ access_key = \"a/b\", secret_key = {quoted} }}]\n");
     let head = SMALL.split("[[credentials]]").next().expect("a head");
