@@ -218,10 +218,7 @@ class Directory(Store):
     """Sealgate's own store: nothing to compare with directly."""
 
     name, title = "fs", "directory"
-    lacks = {
-        "tagging": ("NotImplemented", "a directory keeps no tags"),
-        "versioning": ("NotImplemented", "a directory keeps no versions"),
-    }
+    lacks = {"versioning": ("NotImplemented", "a directory keeps no versions")}
 
     def version(self) -> str:
         return "of this Sealgate"
