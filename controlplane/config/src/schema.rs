@@ -1,14 +1,17 @@
 //! Every key of the configuration: the one table that the parser and docs/configuration.md are made of.
 
+mod access;
 mod keys;
+mod operations;
 mod resilience;
 mod table;
 
 use Fallback::{Absent, Required, Value};
 
 pub(crate) use keys::KEYS;
-pub(crate) use table::CLASSES;
-pub use table::{OPERATIONS, SECTIONS};
+pub(crate) use operations::CLASSES;
+pub use operations::OPERATIONS;
+pub use table::SECTIONS;
 
 /// Milliseconds.
 const SECOND: u64 = 1000;
