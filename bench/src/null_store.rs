@@ -7,17 +7,20 @@
 mod connection;
 mod documents;
 mod object;
+mod pace;
 mod state;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::net::{self, Outcome};
 use crate::units::parse_size;
 use connection::Connection;
+use pace::{Pace, parse_bandwidth, parse_latency};
 use state::State;
 
 /// `sealgate-bench null-store`.
@@ -39,6 +42,12 @@ pub(crate) struct Options {
     /// their objects, and at the next start
     #[arg(long)]
     keep_dir: Option<PathBuf>,
+    /// A store far away: round trip of every request, and of the handshake before a connection's first one (20ms)
+    #[arg(long, value_parser = parse_latency, default_value = "0ms")]
+    latency: Duration,
+    /// Bytes per second of each connection, in each direction (100MB); no limit when left out
+    #[arg(long, value_parser = parse_bandwidth)]
+    bandwidth: Option<u64>,
 }
 
 /// Serves until it is killed.
@@ -49,7 +58,8 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         net::announce(listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
-            let connection = Connection::new(stream, state.clone());
+            let pace = Pace::new(options.latency, options.bandwidth.unwrap_or(0));
+            let connection = Connection::new(stream, state.clone(), pace);
             // A connection that breaks is its client's affair.
             tokio::spawn(async move { drop(connection.serve().await) });
         }

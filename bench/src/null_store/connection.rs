@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::documents;
 use super::object::{Object, Piece, Run, Writer};
+use super::pace::Pace;
 use super::state::{Part, State, Upload};
 use crate::client::unix_seconds;
 use crate::units::MIB;
@@ -34,6 +35,7 @@ pub(super) struct Connection {
     output: Vec<u8>,
     room: Vec<u8>,
     date: HttpDate,
+    pace: Pace,
 }
 
 /// What a request asks for: method, `bucket/key` as on the wire, and query.
@@ -107,7 +109,7 @@ fn copied(value: &HeaderValue) -> HeaderValue {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, state: Arc<State>) -> Connection {
+    pub(super) fn new(stream: TcpStream, state: Arc<State>, pace: Pace) -> Connection {
         Connection {
             stream,
             state,
@@ -115,18 +117,21 @@ impl Connection {
             output: Vec::new(),
             room: Vec::new(),
             date: HttpDate::at(0),
+            pace,
         }
     }
 
     /// Answers requests until the client closes or errs.
     pub(super) async fn serve(mut self) -> io::Result<()> {
         let mut parser = RequestParser::new();
+        self.pace.travel().await;
         loop {
             match parser.parse(&self.input, &Limits::DEFAULT) {
                 Ok(Some((head, used))) => {
                     self.input.drain(..used);
                     self.date.update(unix_seconds() as u64);
                     if head.expect_continue {
+                        self.pace.travel().await;
                         self.stream.write_all(CONTINUE).await?;
                     }
                     let keep_alive = head.keep_alive;
@@ -411,7 +416,7 @@ impl Connection {
         range: Range<u64>,
     ) -> io::Result<()> {
         let len = range.end - range.start;
-        self.head(status, headers, Framing::Length(len));
+        self.head(status, headers, Framing::Length(len)).await;
         if len > GATHER {
             self.stream.write_all(&self.output).await?;
             self.output.clear();
@@ -423,7 +428,9 @@ impl Connection {
             let mut at = range.start.max(start);
             let end = range.end.min(start + run.len);
             while at < end {
-                let piece = run.read(at - start..end - start, &mut self.room)?;
+                let room = self.pace.step(self.room.len());
+                let to = end.min(at + room as u64);
+                let piece = run.read(at - start..to - start, &mut self.room)?;
                 let bytes = match &piece {
                     Piece::Bytes(bytes) => bytes,
                     Piece::Read(n) => &self.room[..*n],
@@ -431,6 +438,7 @@ impl Connection {
                 at += bytes.len() as u64;
                 if len > GATHER {
                     self.stream.write_all(bytes).await?;
+                    self.pace.moved(bytes.len()).await;
                 } else {
                     self.output.extend_from_slice(bytes);
                 }
@@ -454,13 +462,14 @@ impl Connection {
                 let mut left = n - early as u64;
                 while left > 0 {
                     self.room.resize(MIB, 0);
-                    let most = left.min(MIB as u64) as usize;
+                    let most = self.pace.step(left.min(MIB as u64) as usize);
                     let n = self.stream.read(&mut self.room[..most]).await?;
                     if n == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     writer.push(&self.room[..n])?;
                     left -= n as u64;
+                    self.pace.moved(n).await;
                 }
             }
             Framing::Chunked => {
@@ -497,19 +506,20 @@ impl Connection {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
-    fn head(&mut self, status: StatusCode, headers: &HeaderMap, framing: Framing) {
+    async fn head(&mut self, status: StatusCode, headers: &HeaderMap, framing: Framing) {
+        self.pace.travel().await;
         self.output.clear();
         encode_response_head(&mut self.output, status, headers, framing, true, &self.date);
     }
 
     /// An answer without a body that is framed by its status or method.
     async fn bodiless(&mut self, status: StatusCode, headers: HeaderMap) -> io::Result<()> {
-        self.head(status, &headers, Framing::None);
+        self.head(status, &headers, Framing::None).await;
         self.stream.write_all(&self.output).await
     }
 
     async fn empty(&mut self, status: StatusCode, headers: HeaderMap) -> io::Result<()> {
-        self.head(status, &headers, Framing::Length(0));
+        self.head(status, &headers, Framing::Length(0)).await;
         self.stream.write_all(&self.output).await
     }
 
@@ -519,7 +529,8 @@ impl Connection {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/xml"),
         );
-        self.head(status, &headers, Framing::Length(text.len() as u64));
+        self.head(status, &headers, Framing::Length(text.len() as u64))
+            .await;
         self.output.extend_from_slice(text.as_bytes());
         self.stream.write_all(&self.output).await
     }
