@@ -42,9 +42,18 @@ fn push(byte: u8, keep_slash: bool, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether nothing of a path needs encoding.
+fn is_canonical(path: &[u8]) -> bool {
+    path.iter()
+        .all(|b| UNRESERVED[usize::from(*b)] || *b == b'/')
+}
+
 /// Appends a key in canonical URI encoding: unreserved characters and `/` stand for themselves.
 pub fn encode_key(key: &[u8], out: &mut Vec<u8>) {
-    out.reserve(key.len());
+    if is_canonical(key) {
+        return out.extend_from_slice(key);
+    }
+    out.reserve(key.len() + key.len() / 2);
     key.iter().for_each(|b| push(*b, true, out));
 }
 
@@ -114,10 +123,7 @@ pub fn decode_listing(text: &str) -> Bytes {
 /// Appends the canonical form of a raw path: each segment decoded once and encoded once, which leaves `//` and dots
 /// alone (S3 differs from the other AWS services here).
 pub(crate) fn recode_path(path: &[u8], out: &mut Vec<u8>) -> Result<(), BadEscape> {
-    if path
-        .iter()
-        .all(|b| UNRESERVED[usize::from(*b)] || *b == b'/')
-    {
+    if is_canonical(path) {
         out.extend_from_slice(path);
         return Ok(());
     }

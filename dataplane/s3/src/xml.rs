@@ -88,7 +88,7 @@ fn listed(text: &str, url: bool) -> Bytes {
 /// Writes a key, prefix or marker the way the client asked for.
 fn write_listed(w: &mut Writer, name: &str, bytes: &[u8], url: bool) {
     if url {
-        w.text(name, &encoding::encode_listing(bytes));
+        w.percent_encoded(name, bytes);
     } else {
         w.text(name, &String::from_utf8_lossy(bytes));
     }

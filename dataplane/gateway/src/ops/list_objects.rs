@@ -258,6 +258,6 @@ fn entry(object: ListedObject, seen: &Seen) -> Contents {
         owner: object
             .owner
             .map(|(id, display_name)| Owner { id, display_name }),
-        storage_class: Some(object.storage_class.unwrap_or_else(|| "STANDARD".into())),
+        storage_class: object.storage_class,
     }
 }

@@ -47,7 +47,7 @@ pub struct Contents {
     pub size: u64,
     /// Owner, when asked for.
     pub owner: Option<Owner>,
-    /// Storage class, when known.
+    /// Storage class; `None` is `STANDARD`.
     pub storage_class: Option<String>,
 }
 
@@ -237,7 +237,8 @@ impl Contents {
             owner: Owner::read(e, "Owner"),
             storage_class: e
                 .child_text("StorageClass")
-                .filter(|s| !s.is_empty())
+                // Most objects have the default: no copy of its name for each.
+                .filter(|s| !matches!(*s, "" | "STANDARD"))
                 .map(str::to_owned),
         })
     }
@@ -281,7 +282,7 @@ mod tests {
                     id: k.clone(),
                     display_name: String::new(),
                 }),
-                storage_class: Some("STANDARD".into()),
+                storage_class: Some("GLACIER".into()),
             })
             .collect();
         let paging = if v1 {
@@ -330,7 +331,7 @@ mod tests {
              <ContinuationToken>t&lt;1</ContinuationToken><StartAfter>a%20b</StartAfter><KeyCount>1</KeyCount>\
              <MaxKeys>1000</MaxKeys><Delimiter>a%20b</Delimiter><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
              <Contents><Key>a%20b</Key><LastModified>2009-10-12T17:50:30.123Z</LastModified><ETag>&quot;abc-0&quot;</ETag>\
-             <Size>3</Size><StorageClass>STANDARD</StorageClass></Contents>\
+             <Size>3</Size><StorageClass>GLACIER</StorageClass></Contents>\
              <CommonPrefixes><Prefix>a%20b</Prefix></CommonPrefixes></ListBucketResult>"
         );
     }

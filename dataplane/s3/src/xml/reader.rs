@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use quick_xml::Reader;
-use quick_xml::events::{BytesRef, Event};
+use quick_xml::events::{BytesRef, BytesStart, Event};
 
 /// What a document may cost.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +69,15 @@ impl std::error::Error for XmlError {}
 /// An element: its local name (namespaces are ignored), the text directly in it, and the elements in it.
 #[derive(Clone, Debug)]
 pub struct Element<'a> {
-    name: String,
+    name: Rc<str>,
     text: Cow<'a, str>,
     children: Vec<Element<'a>>,
 }
 
 impl<'a> Element<'a> {
-    fn new(name: &[u8]) -> Self {
+    fn new(name: Rc<str>) -> Self {
         Self {
-            name: String::from_utf8_lossy(name).into_owned(),
+            name,
             text: Cow::Borrowed(""),
             children: Vec::new(),
         }
@@ -92,6 +93,7 @@ impl<'a> Element<'a> {
         let text = text.trim_start_matches('\u{feff}').trim_start();
         let mut reader = Reader::from_str(text);
         let mut open: Vec<Element<'a>> = Vec::new();
+        let mut names = Names::default();
         let mut root = None;
         let mut elements = 0;
         loop {
@@ -107,7 +109,7 @@ impl<'a> Element<'a> {
                     if root.is_some() {
                         return Err(XmlError::Malformed("two root elements".into()));
                     }
-                    open.push(Element::new(start.local_name().as_ref().as_ref()));
+                    open.push(Element::new(names.local(&start)));
                 }
                 Event::Empty(start) => {
                     elements += 1;
@@ -117,7 +119,7 @@ impl<'a> Element<'a> {
                     if root.is_some() {
                         return Err(XmlError::Malformed("two root elements".into()));
                     }
-                    let element = Element::new(start.local_name().as_ref().as_ref());
+                    let element = Element::new(names.local(&start));
                     attach(element, &mut open, &mut root);
                 }
                 Event::End(_) => {
@@ -131,7 +133,7 @@ impl<'a> Element<'a> {
                 Event::CData(text) => append(&mut open, text.into_inner())?,
                 Event::GeneralRef(reference) => {
                     let c = resolve(&reference)?;
-                    append(&mut open, Cow::Owned(c.to_string()))?;
+                    append_char(&mut open, c)?;
                 }
                 Event::DocType(_) => return Err(XmlError::Dtd),
                 Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
@@ -158,7 +160,7 @@ impl<'a> Element<'a> {
 
     /// The first element of this name directly inside.
     pub fn child(&self, name: &str) -> Option<&Element<'a>> {
-        self.children.iter().find(|c| c.name == name)
+        self.children.iter().find(|c| &*c.name == name)
     }
 
     /// The elements in it, whatever their names.
@@ -168,7 +170,7 @@ impl<'a> Element<'a> {
 
     /// All elements of this name directly inside.
     pub fn children<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Element<'a>> {
-        self.children.iter().filter(move |c| c.name == name)
+        self.children.iter().filter(move |c| &*c.name == name)
     }
 
     /// Text of the first element of this name directly inside.
@@ -207,6 +209,42 @@ fn append<'a>(open: &mut [Element<'a>], text: Cow<'a, str>) -> Result<(), XmlErr
         }
     }
     Ok(())
+}
+
+/// The same of one character, as of the quotes around every ETag of a listing.
+fn append_char(open: &mut [Element<'_>], c: char) -> Result<(), XmlError> {
+    match open.last_mut() {
+        Some(element) => {
+            let text = element.text.to_mut();
+            // Room for an ETag at once.
+            text.reserve(40);
+            text.push(c);
+            Ok(())
+        }
+        None => append(open, Cow::Owned(c.to_string())),
+    }
+}
+
+/// Names of elements seen, which a listing repeats thousands of times: each is kept once.
+#[derive(Default)]
+struct Names(Vec<Rc<str>>);
+
+impl Names {
+    /// More different names than any document of S3's has.
+    const MAX: usize = 32;
+
+    fn local(&mut self, start: &BytesStart<'_>) -> Rc<str> {
+        let name = start.local_name();
+        let name: &str = name.as_ref();
+        if let Some(known) = self.0.iter().find(|known| &***known == name) {
+            return Rc::clone(known);
+        }
+        let name = Rc::from(name);
+        if self.0.len() < Self::MAX {
+            self.0.push(Rc::clone(&name));
+        }
+        name
+    }
 }
 
 /// The five entities of XML and character references; there are no others without a DTD.

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use crate::encoding::encode_key;
+
 /// Builds one document, without indentation, as S3 does.
 #[derive(Debug)]
 pub struct Writer {
@@ -58,6 +60,13 @@ impl Writer {
         self.close(name);
     }
 
+    /// An element that holds what is percent-encoded there; none of it needs XML's own escapes.
+    pub fn percent_encoded(&mut self, name: &str, bytes: &[u8]) {
+        self.open(name);
+        encode_key(bytes, &mut self.out);
+        self.close(name);
+    }
+
     /// An element that holds a number.
     pub fn number(&mut self, name: &str, n: u64) {
         self.open(name);
@@ -89,19 +98,39 @@ impl Writer {
 /// Escapes text. Control characters become numeric references, as S3 writes them, so that keys survive; the reader of
 /// an XML 1.0 document would otherwise also turn a carriage return into a line feed.
 fn escape(text: &str, out: &mut Vec<u8>) {
-    let mut buffer = [0; 4];
-    for c in text.chars() {
-        match c {
-            '&' => out.extend_from_slice(b"&amp;"),
-            '<' => out.extend_from_slice(b"&lt;"),
-            '>' => out.extend_from_slice(b"&gt;"),
-            '"' => out.extend_from_slice(b"&quot;"),
-            '\t' | '\n' => out.push(c as u8),
+    let mut rest = text;
+    // Most text needs nothing: it goes out in runs.
+    while let Some(at) = rest.bytes().position(|b| !PLAIN[usize::from(b)]) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain.as_bytes());
+        let mut chars = special.chars();
+        match chars.next() {
+            Some('&') => out.extend_from_slice(b"&amp;"),
+            Some('<') => out.extend_from_slice(b"&lt;"),
+            Some('>') => out.extend_from_slice(b"&gt;"),
+            Some('"') => out.extend_from_slice(b"&quot;"),
             // U+FFFE and U+FFFF are not XML characters either.
-            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
-                out.extend_from_slice(format!("&#x{:x};", u32::from(c)).as_bytes());
+            Some(c) if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+                // Writing to a vector cannot fail.
+                let _ = write!(out, "&#x{:x};", u32::from(c));
             }
-            c => out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes()),
+            Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => {}
         }
+        rest = chars.as_str();
     }
+    out.extend_from_slice(rest.as_bytes());
 }
+
+/// The bytes that stand for themselves whatever follows: printable ASCII but markup, tab and line feed.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        plain[byte] = !matches!(byte as u8, b'&' | b'<' | b'>' | b'"');
+        byte += 1;
+    }
+    plain[b'\t' as usize] = true;
+    plain[b'\n' as usize] = true;
+    plain
+};
