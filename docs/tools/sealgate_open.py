@@ -11,6 +11,7 @@ Needs Python >= 3.9 (with --key-ring 3.11) and `cryptography` >= 50.
 """
 import argparse
 import base64
+import hashlib
 import json
 import os
 import struct
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 MIB = 1 << 20
+LAYOUTS = ("single", "multipart", "empty")
 CHECKSUMS = {1: ("CRC32", 4), 2: ("CRC32C", 4), 3: ("CRC64NVME", 8), 4: ("SHA1", 20), 5: ("SHA256", 32), 6: ("MD5", 16)}
 
 
@@ -63,13 +65,16 @@ def parse_envelope(text):
     fields = Fields(from_text(text))
     require(fields.number(1) == 1, "unknown version of the envelope")
     layout, binding = fields.number(1), fields.number(1)
-    require(layout in (0, 1) and binding in (0, 1, 2), "unknown layout or binding")
-    envelope = {"single": layout == 0, "binding": binding, "object_id": fields.take(16)}
+    require(layout < len(LAYOUTS) and binding in (0, 1, 2), "unknown layout or binding")
+    envelope = {"layout": LAYOUTS[layout], "binding": binding, "object_id": fields.take(16)}
     envelope["key_name"] = fields.take(fields.number(1)).decode()
     envelope["key_version"] = fields.take(fields.number(1)).decode()
     envelope["wrapped_kek"] = fields.take(fields.number(2))
     if layout == 0:
         envelope["plain_len"], envelope["header"] = fields.number(8), fields.take(56)
+    elif layout == 2:
+        envelope["checksum"] = fields.number(1)
+        require(envelope["checksum"] in (0, *CHECKSUMS), "unknown checksum")
     envelope["bound"] = fields.data[:fields.at]
     envelope["dek_nonce"], envelope["wrapped_dek"] = fields.take(12), fields.take(48)
     require(not fields.more(), "bytes follow the envelope")
@@ -150,12 +155,24 @@ def open_trailer(body, size, dek, object_id):
     return plain_len, parts, checksums
 
 
+def checksums_of_nothing(code):
+    """What a folder marker carries: CRCs of no bytes are zero."""
+    if code == 0:
+        return {}
+    name, length = CHECKSUMS[code]
+    value = bytes(length) if name.startswith("CRC") else hashlib.new(name.lower(), usedforsecurity=False).digest()
+    return {name: base64.b64encode(value).decode()}
+
+
 def open_object(body, size, envelope, dek, out):
     """Writes the plaintext to `out`, and returns the checksums that the object carries."""
+    if envelope["layout"] == "empty":
+        require(size == 0, "a folder marker with a body")
+        return checksums_of_nothing(envelope["checksum"])
     plain_len, parts, checksums = open_trailer(body, size, dek, envelope["object_id"])
-    require(envelope["single"] == (parts[0][0] == 0), "another layout than the envelope says")
+    require((envelope["layout"] == "single") == (parts[0][0] == 0), "another layout than the envelope says")
     body.seek(0)
-    if envelope["single"]:
+    if envelope["layout"] == "single":
         require(envelope["plain_len"] == plain_len, "another length than the envelope says")
         require(body.read(56) == envelope["header"], "another stream than the envelope says")
         body.seek(0)

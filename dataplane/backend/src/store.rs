@@ -175,6 +175,14 @@ impl<C: Connector> Store<C> {
         }
     }
 
+    /// Whether the store keeps nothing of an object whose key ends with `/` but that it is there.
+    pub fn bare_folders(&self) -> bool {
+        match self {
+            Self::S3(s) => s.preset().bare_folders,
+            Self::Fs(_) => preset::DIRECTORY.bare_folders,
+        }
+    }
+
     /// Whether the store keeps `If-Match` on a PutObject, or is believed to.
     pub fn keeps_put_if_match(&self) -> bool {
         match self {

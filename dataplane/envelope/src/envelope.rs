@@ -7,6 +7,7 @@ use crate::codec::{Reader, VERSION, from_text, text_len, to_text};
 use crate::error::{DecodeError, Tampered, TooLong};
 use crate::keys::{Dek, Kek, ObjectId};
 use crate::law::{MAX_PLAIN_LEN, PlainLen, STREAM_HEADER};
+use crate::trailer::ChecksumAlgorithm;
 
 /// The most characters of an encoded envelope. S3 allows 2 KB for all user metadata of an object; this
 /// leaves the larger part of it to the client.
@@ -30,6 +31,13 @@ pub enum Layout {
     },
     /// One stream for each part of a multipart upload; the trailer lists them.
     Multipart,
+    /// Nothing: a folder marker, an empty object whose key ends with `/`, of which some stores keep no body. All that
+    /// is to be known of it is here.
+    Empty {
+        /// Of which algorithm the client had sent a checksum; its value is
+        /// [`that of no bytes`](ChecksumAlgorithm::of_nothing).
+        checksum: Option<ChecksumAlgorithm>,
+    },
 }
 
 /// What a wrapped DEK is bound to besides its own envelope: where the object lies.
@@ -156,9 +164,13 @@ impl EnvelopeFields {
                 .to_be_bytes(),
         );
         bytes.extend(wrapped);
-        if let Layout::Single { plain_len, header } = &self.layout {
-            bytes.extend(plain_len.0.to_be_bytes());
-            bytes.extend(header);
+        match &self.layout {
+            Layout::Single { plain_len, header } => {
+                bytes.extend(plain_len.0.to_be_bytes());
+                bytes.extend(header);
+            }
+            Layout::Multipart => {}
+            Layout::Empty { checksum } => bytes.push(checksum.map_or(0, ChecksumAlgorithm::code)),
         }
         match text_len(bytes.len() + WRAPPED_DEK_LEN) {
             len if len > MAX_CHARS => Err(TooLong {
@@ -194,6 +206,33 @@ impl Layout {
         match self {
             Self::Single { .. } => 0,
             Self::Multipart => 1,
+            Self::Empty { .. } => 2,
+        }
+    }
+
+    /// The fields of the layout with this code, which are the last before the wrapped DEK.
+    fn decode(code: u8, reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match code {
+            0 => Ok(Self::Single {
+                plain_len: plain_len(reader.u64()?)?,
+                header: reader.array()?,
+            }),
+            1 => Ok(Self::Multipart),
+            2 => Ok(Self::Empty {
+                checksum: match reader.u8()? {
+                    0 => None,
+                    code => Some(ChecksumAlgorithm::from_code(code).ok_or(
+                        DecodeError::UnknownValue {
+                            field: "checksum",
+                            value: code.into(),
+                        },
+                    )?),
+                },
+            }),
+            other => Err(DecodeError::UnknownValue {
+                field: "layout",
+                value: other.into(),
+            }),
         }
     }
 }
@@ -291,19 +330,7 @@ impl Envelope {
             version: reader.short_text()?,
             wrapped: reader.long_bytes()?.to_vec(),
         };
-        let layout = match layout_code {
-            0 => Layout::Single {
-                plain_len: plain_len(reader.u64()?)?,
-                header: reader.array()?,
-            },
-            1 => Layout::Multipart,
-            other => {
-                return Err(DecodeError::UnknownValue {
-                    field: "layout",
-                    value: other.into(),
-                });
-            }
-        };
+        let layout = Layout::decode(layout_code, &mut reader)?;
         let wrapped_dek = reader.array()?;
         reader.end()?;
         Ok(Self {

@@ -85,6 +85,17 @@ pub const fn object_plain_len(cipher: CipherLen) -> Option<PlainLen> {
     Some(PlainLen(strides * MIN_PART_LEN + last))
 }
 
+/// Plaintext bytes of an object that a listing shows with `cipher` stored bytes; `None` when no object has that length.
+///
+/// Besides the lengths of the law there is none at all: that of a folder marker, which has no body
+/// ([`Layout::Empty`](crate::Layout::Empty)).
+pub const fn listed_plain_len(cipher: CipherLen) -> Option<PlainLen> {
+    match cipher.0 {
+        0 => Some(PlainLen(0)),
+        _ => object_plain_len(cipher),
+    }
+}
+
 /// Stored bytes of a stream of `plain` plaintext bytes, header and last tag included.
 pub const fn stream_len(plain: u64) -> u64 {
     STREAM_FIXED + plain + TAG as u64 * (plain / CHUNK as u64)

@@ -69,6 +69,24 @@ impl Trailer {
         })
     }
 
+    /// What the trailer of a folder marker ([`Layout::Empty`](crate::Layout::Empty)) would say, which has none: its
+    /// envelope says all of it.
+    pub fn of_nothing(checksum: Option<ChecksumAlgorithm>) -> Self {
+        let mut checksums = Checksums::none();
+        if let Some(algorithm) = checksum {
+            checksums.insert(Checksum {
+                algorithm,
+                composite: false,
+                value: algorithm.of_nothing().to_vec(),
+            });
+        }
+        Self {
+            plain_len: PlainLen(0),
+            parts: PartList::default(),
+            checksums,
+        }
+    }
+
     /// The trailer of a multipart object: part numbers and plaintext lengths, in the order of the numbers,
     /// which may have gaps. A multipart trailer has no room for an MD5, which is dropped.
     ///

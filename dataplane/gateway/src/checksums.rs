@@ -210,6 +210,15 @@ pub(crate) fn from_format(one: &Checksum) -> Option<checksum::Checksum> {
     checksum::Checksum::from_bytes(algorithm, &one.value)
 }
 
+/// What an object's trailer says of its bytes, as if they had been looked at just now.
+pub(crate) fn known(trailer: &Trailer) -> Known {
+    let mut of_bytes = trailer.checksums().iter().filter(|one| !one.composite);
+    Known {
+        checksum: of_bytes.find_map(from_format),
+        ..Known::default()
+    }
+}
+
 /// Whether the client wants an object's checksum.
 pub(crate) fn wanted(headers: &HeaderMap) -> bool {
     headers

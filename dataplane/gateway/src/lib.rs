@@ -14,6 +14,7 @@ mod core;
 mod cors;
 mod failure;
 mod keyring;
+mod marker;
 mod object;
 mod open;
 mod ops;

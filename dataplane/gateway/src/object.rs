@@ -22,6 +22,7 @@ use crate::audit;
 use crate::core::Core;
 use crate::failure::Failure;
 use crate::keyring::Epoch;
+use crate::marker;
 use crate::reply::{set, set_encryption, set_etag};
 use crate::request::Request;
 use crate::snapshot::BucketRule;
@@ -155,6 +156,9 @@ pub(crate) async fn unseal<C: Connector>(
     info: ObjectInfo,
 ) -> Result<Sealed, Failure> {
     let Some(value) = info.headers.get(&ENVELOPE) else {
+        if marker::is_bare(rq, at, &info) {
+            return Ok(marker::stand_in(rq, rq.rule_for(at)?, info));
+        }
         return Err(Failure::new(
             ErrorCode::InvalidObjectState,
             "The stored object was not sealed by this gateway, and its bucket holds sealed objects only.",
@@ -179,7 +183,10 @@ pub(crate) fn plain_len(envelope: &Envelope, stored: u64) -> Result<u64, &'stati
         Layout::Single { plain_len, .. } if law::object_cipher_len(plain_len) == stored => {
             Ok(plain_len.0)
         }
-        Layout::Single { .. } => Err("the stored length is not the envelope's"),
+        Layout::Empty { .. } if stored.0 == 0 => Ok(0),
+        Layout::Single { .. } | Layout::Empty { .. } => {
+            Err("the stored length is not the envelope's")
+        }
         Layout::Multipart => law::object_plain_len(stored)
             .map(|plain| plain.0)
             .ok_or("no object has the stored length"),
@@ -232,6 +239,7 @@ pub(crate) fn seal_envelope<C: Connector>(
     (dek, object_id): (&Dek, ObjectId),
     layout: Layout,
 ) -> Result<Envelope, Failure> {
+    marker::check(rq, at, &layout)?;
     let fields = EnvelopeFields {
         layout,
         binding: rule.binding,

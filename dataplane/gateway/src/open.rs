@@ -126,7 +126,7 @@ impl<C: Connector> Opener<C> {
     /// Plaintext bytes of all chunks to open, wanted or not; and whether they are of one stream.
     pub(crate) fn extent(&self) -> (u64, bool) {
         let chunks = |p: &Piece| p.whole * CHUNK as u64 + p.last.unwrap_or(0) as u64;
-        (self.pieces.iter().map(chunks).sum(), self.pieces.len() == 1)
+        (self.pieces.iter().map(chunks).sum(), self.pieces.len() <= 1)
     }
 
     /// Nothing more to open.

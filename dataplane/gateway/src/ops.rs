@@ -16,7 +16,7 @@ mod list_parts;
 mod list_uploads;
 mod list_versions;
 pub(crate) mod post_object;
-mod put_object;
+pub(crate) mod put_object;
 mod upload_part;
 mod upload_part_copy;
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sealgate_backend::Store;
 use sealgate_backend::types::{BackendError, GetRequest, Location};
-use sealgate_envelope::{CipherLen, STREAM_HEADER, Trailer};
+use sealgate_envelope::{CipherLen, Layout, STREAM_HEADER, Trailer};
 use sealgate_s3::conditions::Conditions;
 use sealgate_uring::{BlockSize, Connector, Spans};
 
@@ -81,13 +81,16 @@ pub(crate) async fn part_map<C: Connector>(
     Ok(map)
 }
 
-/// An object's trailer, by a small read of the object's end.
+/// An object's trailer, by a small read of the object's end; of a folder marker, what it would say.
 pub(crate) async fn trailer<C: Connector>(
     core: &Core<C>,
     store: &Store<C>,
     at: &Location,
     sealed: &Sealed,
 ) -> Result<Trailer, Failure> {
+    if let Layout::Empty { checksum } = sealed.envelope.fields.layout {
+        return Ok(Trailer::of_nothing(checksum));
+    }
     let len = sealed.info.len;
     let mut look = FIRST_LOOK.min(len);
     let bytes = loop {

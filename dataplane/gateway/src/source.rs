@@ -4,6 +4,7 @@ use sealgate_backend::Body as StoreBody;
 use sealgate_s3::checksum::Known;
 use sealgate_uring::{Block, Connector, Spans};
 
+use crate::checksums;
 use crate::failure::Failure;
 use crate::object::Sealed;
 use crate::ops::Opening;
@@ -72,7 +73,7 @@ impl<C: Connector> Source for FromSealed<'_, C> {
         }
         let (verified, block) = self.opening.verify(self.sealed, block, &mut None, 0).await;
         self.block = Some(block);
-        verified.map(|_| Known::default())
+        verified.map(|trailer| trailer.map_or_else(Known::default, |t| checksums::known(&t)))
     }
 }
 

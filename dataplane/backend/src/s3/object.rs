@@ -65,6 +65,10 @@ impl<C: Connector> S3Store<C> {
         // A store may send more than was asked for, the whole object even, or less: `S3Body` leaves the rest or asks
         // for it. But it must begin where it was told.
         let (first, end) = request.range.unwrap_or((0, None));
+        if len == 0 && first > 0 {
+            // SeaweedFS answers every range of a folder with 200 and nothing.
+            return Err(S3Error::new(ErrorCode::InvalidRange).into());
+        }
         let range = first..end.map_or(len, |end| end.min(len));
         if stored.start != first || range.is_empty() && len > 0 {
             return Err(BackendError::Protocol(

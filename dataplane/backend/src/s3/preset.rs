@@ -99,6 +99,8 @@ pub struct Preset {
     pub self_copy_keeps_etag: bool,
     /// Parts below 5 MiB are refused, but for the last.
     pub minimum_part: bool,
+    /// Of an object whose key ends with `/` nothing is kept but that it is there: no body and no metadata.
+    pub bare_folders: bool,
 }
 
 impl Preset {
@@ -131,6 +133,7 @@ pub static GENERIC: Preset = Preset {
     versioning: false,
     self_copy_keeps_etag: false,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// User Guide: "Add preconditions to S3 operations with conditional requests", "Working with object metadata",
@@ -148,6 +151,7 @@ static AWS: Preset = Preset {
     versioning: true,
     self_copy_keeps_etag: false,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// Ceph RGW 16.2.15.
@@ -177,6 +181,7 @@ static CEPH: Preset = Preset {
     versioning: true,
     self_copy_keeps_etag: true,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// SeaweedFS 4.48. Its copies check first and write later (docs/rotation.md has the measurement).
@@ -197,6 +202,7 @@ static SEAWEEDFS: Preset = Preset {
     versioning: true,
     self_copy_keeps_etag: true,
     minimum_part: true,
+    bare_folders: true,
 };
 
 /// MinIO of 2026-02-12.
@@ -222,6 +228,7 @@ static MINIO: Preset = Preset {
     versioning: true,
     self_copy_keeps_etag: false,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// Garage 2.5.0. Only its PutObject, part numbers, checksums and versions were looked at: the rest is the cautious guess.
@@ -249,6 +256,7 @@ static GARAGE: Preset = Preset {
     versioning: false,
     self_copy_keeps_etag: false,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// versitygw 1.8.0.
@@ -270,6 +278,7 @@ static VERSITYGW: Preset = Preset {
     versioning: true,
     self_copy_keeps_etag: true,
     minimum_part: true,
+    bare_folders: false,
 };
 
 /// A directory, as the gateway's own store keeps it. Not among [`PRESETS`]: it is a type of its own.
@@ -286,6 +295,7 @@ pub static DIRECTORY: Preset = Preset {
     versioning: false,
     self_copy_keeps_etag: true,
     minimum_part: false,
+    bare_folders: false,
 };
 
 /// All of them, in the order of the configuration's documentation.

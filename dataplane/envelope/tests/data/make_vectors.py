@@ -81,13 +81,14 @@ def trailer(dek, object_id, nonce, parts, plain_len, checksums, streams_len):
 
 
 def make(name, lengths, binding, wrapped_len, numbers=None, checksums=(), metadata=()):
-    """`numbers` None is a single PUT of the one length."""
+    """`numbers` None is a single PUT of the one length, or, where there is none, a folder marker."""
     kek, dek, object_id = os.urandom(32), os.urandom(32), os.urandom(16)
-    bucket, key = "photos", "2024/Zürich ü+%2F.jpg"
+    bucket, key = "photos", "2024/Zürich ü+%2F.jpg" if lengths else "2024/Zürich ü+%2F/"
+    layout = "multipart" if numbers else "single" if lengths else "empty"
     vector = {"name": name, "kek": kek.hex(), "dek": dek.hex(), "object_id": object_id.hex(), "bucket": bucket,
               "key": key, "binding": binding, "key_name": "main", "key_version": "v7"}
     body, parts, start = b"", [], 0
-    for number, length in zip(numbers or [0], lengths):
+    for number, length in zip(numbers or [0], lengths):  # none in a marker
         part = stream(dek, object_id, number, pattern(start, length))
         parts.append({"number": number, "len": length, "salt": part[:24].hex()})
         body, start = body + part, start + length
@@ -99,23 +100,27 @@ def make(name, lengths, binding, wrapped_len, numbers=None, checksums=(), metada
         values.append((code | (0x80 if composite else 0), compute(plain)))
     header, trailer_nonce = body[:56], os.urandom(12)
     listed = [(part["number"], part["len"]) for part in parts] if numbers else []
-    body += trailer(dek, object_id, trailer_nonce, listed, start, values, len(body))
-    assert len(body) == stored_len(start)
+    if layout != "empty":
+        body += trailer(dek, object_id, trailer_nonce, listed, start, values, len(body))
+        assert len(body) == stored_len(start)
 
     wrapped_kek, dek_nonce = os.urandom(wrapped_len), os.urandom(12)
     codes = {"none": 0, "key": 1, "bucket+key": 2}
-    fields = bytes([1, 1 if numbers else 0, codes[binding]]) + object_id
+    fields = bytes([1, ["single", "multipart", "empty"].index(layout), codes[binding]]) + object_id
     for field in (vector["key_name"].encode(), vector["key_version"].encode()):
         fields += bytes([len(field)]) + field
     fields += struct.pack(">H", len(wrapped_kek)) + wrapped_kek
-    fields += b"" if numbers else struct.pack(">Q", start) + header
+    if layout == "single":
+        fields += struct.pack(">Q", start) + header
+    elif layout == "empty":
+        fields += bytes([values[0][0] if values else 0])
     location = {"none": b"", "key": key.encode(),
                 "bucket+key": struct.pack(">H", len(bucket)) + bucket.encode() + key.encode()}[binding]
     wrapped_dek = AESGCM(kek).encrypt(dek_nonce, dek, b"sealgate/v1 dek\0" + fields + location)
     envelope = fields + dek_nonce + wrapped_dek
     assert len(text(envelope)) <= 600
     vector.update(wrapped_kek=wrapped_kek.hex(), dek_nonce=dek_nonce.hex(), envelope=text(envelope),
-                  layout="multipart" if numbers else "single", parts=parts, plain_len=start,
+                  layout=layout, parts=parts, plain_len=start,
                   trailer_nonce=trailer_nonce.hex(), checksums=[[code, value.hex()] for code, value in values],
                   body_sha256=hashlib.sha256(body).hexdigest(),
                   body=base64.b64encode(body).decode() if len(body) <= 40000 else None)
@@ -153,6 +158,9 @@ def main():
                         checksums=["crc32", "sha256/composite"], metadata=named))
     objects.append(make("gaps and an empty last part", [5 * MIB + 1, 6 * MIB, 0], "bucket+key", 184,
                         numbers=[2, 5, 9999]))
+    objects.append(make("folder marker", [], "key", 60, metadata=named))
+    objects.append(make("folder marker with a checksum, bound to bucket and key", [], "bucket+key", 184,
+                        checksums=["sha256"], metadata=named))
     json.dump({"objects": objects}, sys.stdout, indent=1, ensure_ascii=False)
     print()
 

@@ -16,6 +16,14 @@ const SINGLE: Layout = Layout::Single {
 };
 /// Most characters of a sealed metadata value at S3.
 const S3_METADATA: usize = metadata::max_chars(metadata::S3_METADATA_LIMIT);
+/// A folder marker, with and without a checksum.
+const EMPTY: [Layout; 2] = [
+    Layout::Empty { checksum: None },
+    Layout::Empty {
+        checksum: Some(ChecksumAlgorithm::Crc64Nvme),
+    },
+];
+const LAYOUTS: [Layout; 4] = [SINGLE, Layout::Multipart, EMPTY[0], EMPTY[1]];
 const BINDINGS: [Binding; 3] = [Binding::None, Binding::Key, Binding::BucketAndKey];
 
 fn seal(layout: Layout, binding: Binding) -> Envelope {
@@ -38,7 +46,7 @@ fn opens(text: &[u8]) -> bool {
 #[test]
 fn there_and_back() {
     for binding in BINDINGS {
-        for layout in [SINGLE, Layout::Multipart] {
+        for layout in LAYOUTS {
             let envelope = seal(layout, binding);
             let text = envelope.encode().unwrap();
             assert!(
@@ -54,7 +62,7 @@ fn there_and_back() {
 
 #[test]
 fn every_bit_and_every_cut_is_noticed() {
-    for layout in [SINGLE, Layout::Multipart] {
+    for layout in LAYOUTS {
         let text = seal(layout, Binding::Key).encode().unwrap();
         assert!(opens(text.as_bytes()));
         let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
@@ -103,10 +111,10 @@ fn what_is_refused_is_named() {
     };
     assert_eq!(decode(0, 2), DecodeError::UnknownVersion(2));
     assert_eq!(
-        decode(1, 2),
+        decode(1, 3),
         DecodeError::UnknownValue {
             field: "layout",
-            value: 2
+            value: 3
         }
     );
     assert_eq!(
@@ -123,6 +131,39 @@ fn what_is_refused_is_named() {
         Envelope::decode(&[b'A'; MAX_CHARS + 1]),
         Err(DecodeError::NotBase64)
     );
+}
+
+/// No store can make one layout of another by editing the envelope: whatever it writes there, the DEK does not unwrap.
+#[test]
+fn no_layout_passes_for_another() {
+    for from in LAYOUTS {
+        for to in LAYOUTS {
+            let sealed = seal(from, Binding::Key);
+            let fields = EnvelopeFields {
+                layout: to,
+                ..sealed.fields
+            };
+            let edited = Envelope { fields, ..sealed };
+            let text = edited.encode().unwrap();
+            assert_eq!(opens(text.as_bytes()), from == to, "{from:?} as {to:?}");
+        }
+    }
+}
+
+#[test]
+fn a_marker_has_no_unknown_checksum() {
+    let text = seal(EMPTY[0], Binding::Key).encode().unwrap();
+    let mut bytes = URL_SAFE_NO_PAD.decode(text).unwrap();
+    let at = bytes.len() - 61;
+    for code in 0..=255 {
+        bytes[at] = code;
+        let found = Envelope::decode(URL_SAFE_NO_PAD.encode(&bytes).as_bytes());
+        let unknown = DecodeError::UnknownValue {
+            field: "checksum",
+            value: code.into(),
+        };
+        assert_eq!(found.err(), (code > 6).then_some(unknown), "{code}");
+    }
 }
 
 #[test]
@@ -158,7 +199,11 @@ fn the_binding_is_kept() {
 
 #[test]
 fn rewrapping_moves_the_object_and_nothing_else() {
-    let old = seal(SINGLE, Binding::Key);
+    LAYOUTS.into_iter().for_each(moved_and_nothing_else);
+}
+
+fn moved_and_nothing_else(layout: Layout) {
+    let old = seal(layout, Binding::Key);
     let place = Location {
         bucket: b"archive",
         key: b"new name",
@@ -180,7 +225,7 @@ fn rewrapping_moves_the_object_and_nothing_else() {
             &place,
         )
         .unwrap();
-    assert_eq!((new.fields.layout, new.fields.object_id), (SINGLE, OBJECT));
+    assert_eq!((new.fields.layout, new.fields.object_id), (layout, OBJECT));
     assert_eq!(
         (new.fields.binding, &new.fields.kek),
         (Binding::BucketAndKey, &wrapped)

@@ -97,6 +97,26 @@ fn small_objects_of_either_layout() {
     }
 }
 
+/// A folder marker has no body: not a byte of one is taken, not even of a genuine empty object; and no other object is
+/// taken for one when its body is gone.
+#[test]
+fn markers_have_no_body() {
+    for checksum in [None, Some(ChecksumAlgorithm::Sha256)] {
+        let marker = marker(checksum);
+        let (plaintext, trailer) = open(&dek(), &marker.envelope, &[]).unwrap();
+        assert!(plaintext.is_empty() && trailer.is_single() && trailer.plain_len() == PlainLen(0));
+        let told = trailer.checksums().iter().map(|one| one.algorithm).next();
+        assert_eq!(told, checksum);
+        for len in 1..300 {
+            assert!(!opens(&marker, &vec![0; len]), "{len} bytes");
+        }
+        for other in [single(0), multipart(&[(1, 0)])] {
+            assert!(!opens(&marker, &other.body));
+            assert!(!opens(&other, &[]));
+        }
+    }
+}
+
 /// The padding of a larger object is in the clear, and must be noticed all the same.
 #[test]
 fn padding_of_a_larger_object() {

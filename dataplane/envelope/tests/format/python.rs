@@ -115,6 +115,8 @@ fn the_stand_alone_decryptor_opens_our_objects_and_no_others() {
         single(5 * MIB + 5),
         multipart(&[(7, 3)]),
         several_parts(),
+        marker(None),
+        marker(Some(ChecksumAlgorithm::Sha1)),
     ];
     for stored in &objects {
         for key in [by_kek, by_dek] {
@@ -162,6 +164,12 @@ fn the_stand_alone_decryptor_opens_our_objects_and_no_others() {
     refused(&objects[1], by_kek, &elsewhere);
     refused(&objects[1], ["--kek", wrong], &PLACE);
     refused(&objects[1], ["--dek", wrong], &PLACE);
+    let mut with_body = marker(None);
+    with_body.body = single(0).body;
+    refused(&with_body, by_kek, &PLACE);
+    let mut emptied = single(0);
+    emptied.body.clear();
+    refused(&emptied, by_kek, &PLACE);
     for mut stored in [
         single(100),
         single(5 * MIB),

@@ -32,6 +32,7 @@ fn check(plain: u64) -> Result<(), TestCaseError> {
     let cipher = object_cipher_len(PlainLen(plain));
     prop_assert_eq!(u128::from(cipher.0), by_the_letter(plain.into()));
     prop_assert_eq!(object_plain_len(cipher), Some(PlainLen(plain)));
+    prop_assert_eq!(listed_plain_len(cipher), Some(PlainLen(plain)));
     if plain < MAX_PLAIN_LEN {
         let next = object_cipher_len(PlainLen(plain + 1));
         prop_assert!(next > cipher);

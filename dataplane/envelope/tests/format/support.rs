@@ -78,6 +78,18 @@ pub(crate) fn single(len: usize) -> Stored {
     }
 }
 
+/// A folder marker.
+pub(crate) fn marker(checksum: Option<ChecksumAlgorithm>) -> Stored {
+    let envelope = fields(Layout::Empty { checksum }, Binding::Key)
+        .seal(&kek(), &dek(), [0x33; 12], &PLACE)
+        .unwrap();
+    Stored {
+        envelope,
+        body: Vec::new(),
+        plaintext: Vec::new(),
+    }
+}
+
 /// Parts of these numbers and lengths.
 pub(crate) fn multipart(parts: &[(u16, usize)]) -> Stored {
     let plaintext = pattern(parts.iter().map(|(_, len)| len).sum());

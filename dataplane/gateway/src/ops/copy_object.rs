@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sealgate_backend::Store;
 use sealgate_backend::types::{
-    BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo,
+    BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo, Stored,
 };
 use sealgate_envelope::WrappedKek;
 use sealgate_s3::conditions::Conditions;
@@ -16,6 +16,7 @@ use sealgate_uring::Connector;
 
 use crate::audit;
 use crate::failure::Failure;
+use crate::marker;
 use crate::object::{
     Sealed, check_directory_headers, client_etag, client_metadata, envelope_location, is_plaintext,
     put_envelope, put_metadata, store_conditions, system_headers, unseal,
@@ -25,6 +26,7 @@ use crate::ops::upload_part_copy::{Range, open_source};
 use crate::pass;
 use crate::reply::{Reply, set_encryption};
 use crate::request::{Request, check_reserved};
+use crate::seal::Source;
 use crate::snapshot::BucketRule;
 
 /// S3's limit on a copy in one request, bytes.
@@ -120,10 +122,15 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
              object's metadata, storage class, website redirect location or encryption attributes.",
         ));
     }
-    let conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
+    let mut conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let mut headers = new_headers(rq, &found.info, replace)?;
     let replace_tags = directive(rq.headers, "x-amz-tagging-directive")?;
-    let by_store = found.sealed == rule.encrypt;
+    let anew = found.sealed && rule.encrypt && marker::copies_anew(&found.at, &found.info, &to);
+    let by_store = found.sealed == rule.encrypt && !anew;
+    if anew && onto_itself && conditions.is_empty() && rq.store.keeps_put_if_match() {
+        // What was written since would be lost.
+        conditions = Conditions::if_match(found.info.etag.clone());
+    }
     if by_store {
         if replace_tags {
             let replace = HeaderValue::from_static("REPLACE");
@@ -140,7 +147,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         copy_tags(&of_source.store, &found.at, &mut headers).await?;
     }
     match (found.sealed, rule.encrypt) {
-        (true, true) => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
+        (true, true) if !anew => rewrap(rq, found, &to, rule, replace, headers, conditions).await,
         (false, false) => {
             let metadata = if replace {
                 client_metadata(rq.headers)?
@@ -235,6 +242,7 @@ async fn rewrap<C: Connector>(
 ) -> Result<Reply, Failure> {
     let core = rq.core;
     let sealed = unseal(rq, &found.at, found.info).await?;
+    marker::check(rq, to, &sealed.envelope.fields.layout)?;
     if sealed.info.len > MAX_COPY {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
@@ -383,14 +391,14 @@ async fn copy_through<C: Connector>(
     })
 }
 
-/// Copies between a sealed and an unsealed place: the bytes go through the gateway.
+/// Copies between a sealed and an unsealed place, or from or to a folder marker: the bytes go through the gateway.
 async fn transcode<C: Connector>(
     (rq, of_source): (&Request<'_, C>, &Request<'_, C>),
     found: Found,
     to: &Location,
     rule: &BucketRule,
     replace: bool,
-    mut headers: HeaderMap,
+    headers: HeaderMap,
     conditions: Conditions,
 ) -> Result<Reply, Failure> {
     let mut sealed: Option<Sealed> = None;
@@ -407,28 +415,25 @@ async fn transcode<C: Connector>(
     } else {
         metadata
     };
+    let new = NewObject {
+        rule,
+        at: to,
+        headers,
+        metadata,
+        len,
+        conditions,
+        blocks: None,
+    };
     let stored = if let Some(sealed) = &sealed {
-        put_plain(&metadata, &mut headers);
         let mut source = open_source(of_source, &found.at, sealed, Range::Everything).await?;
-        let upload = rq.store.put(to, &headers, &conditions, len).await?;
-        pass::copy_into(rq, &mut source, upload, len).await?
+        write(rq, new, &mut source).await?
     } else {
         let request = GetRequest {
             range: None,
             conditions: Conditions::if_match(source_info.etag.clone()),
         };
         let (_, _, body) = of_source.store.get(&found.at, &request).await?;
-        let mut source = crate::source::FromStore { body };
-        let new = NewObject {
-            rule,
-            at: to,
-            headers,
-            metadata,
-            len,
-            conditions,
-            blocks: None,
-        };
-        put_sealed(rq, new, &mut source).await?.0
+        write(rq, new, &mut crate::source::FromStore { body }).await?
     };
     let info = rq.store.head(to, &Conditions::default()).await?;
     let etag = if rule.encrypt {
@@ -446,6 +451,20 @@ async fn transcode<C: Connector>(
         set_encryption(&mut reply.headers, &rule.key);
     }
     Ok(reply)
+}
+
+/// Writes a copy as its rule says: sealed, or as it is.
+async fn write<C: Connector, S: Source>(
+    rq: &Request<'_, C>,
+    mut new: NewObject<'_>,
+    source: &mut S,
+) -> Result<Stored, Failure> {
+    if new.rule.encrypt {
+        return Ok(put_sealed(rq, new, source).await?.0);
+    }
+    put_plain(&new.metadata, &mut new.headers);
+    let upload = rq.store.put(new.at, &new.headers, &new.conditions, new.len);
+    pass::copy_into(rq, source, upload.await?, new.len).await
 }
 
 fn plain_metadata(info: &ObjectInfo) -> Vec<(String, Vec<u8>)> {

@@ -63,7 +63,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 attributes.checksums = checksums::shown(&map.trailer);
             }
         }
-        Layout::Single { .. } if wanted.checksum => {
+        Layout::Single { .. } | Layout::Empty { .. } if wanted.checksum => {
             let trailer = parts::trailer(rq.core, &rq.store, &at, &sealed).await?;
             attributes.checksums = checksums::shown(&trailer);
         }

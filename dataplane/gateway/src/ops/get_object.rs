@@ -153,8 +153,8 @@ async fn begin<C: Connector>(
         Ok((info, ..)) if is_plaintext(&info, rule) => Ok(None),
         Ok((info, got, body)) => {
             let sealed = unseal(rq, at, info).await?;
-            let single = matches!(sealed.envelope.fields.layout, Layout::Single { .. });
-            let usable = single || matches!(wanted, Wanted::Everything);
+            let multipart = sealed.envelope.fields.layout == Layout::Multipart;
+            let usable = !multipart || matches!(wanted, Wanted::Everything);
             Ok(Some((sealed, usable.then_some((got, body)))))
         }
         // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
@@ -366,6 +366,7 @@ pub(crate) async fn open<C: Connector>(
             let stored = piece.cipher_range();
             (VecDeque::from([piece]), stored)
         }
+        Layout::Empty { .. } => (VecDeque::new(), 0..0),
         Layout::Multipart => {
             let known = match &map {
                 Some(map) => std::rc::Rc::clone(map),
@@ -440,6 +441,9 @@ impl<C: Connector> Opening<C> {
     ) -> (Result<Option<Trailer>, Failure>, Block) {
         if !self.whole {
             return (Ok(None), block);
+        }
+        if let Layout::Empty { checksum } = sealed.envelope.fields.layout {
+            return (Ok(Some(Trailer::of_nothing(checksum))), block);
         }
         let verifier = match &self.map {
             Some(map) => TrailerVerifier::multipart(&map.trailer),
@@ -528,7 +532,7 @@ pub(crate) async fn add_checksum<C: Connector>(
     }
     match (known, &sealed.envelope.fields.layout) {
         (Some(trailer), _) => checksums::describe(trailer, headers),
-        (None, Layout::Single { .. }) => {
+        (None, Layout::Single { .. } | Layout::Empty { .. }) => {
             let trailer = parts::trailer(rq.core, &rq.store, at, sealed).await?;
             checksums::describe(&trailer, headers);
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use sealgate_backend::types::{ListPage, ListRequest, ListedObject, Location};
-use sealgate_envelope::law::{self, CipherLen};
-use sealgate_envelope::{Envelope, Layout};
+use sealgate_envelope::Envelope;
+use sealgate_envelope::law::{CipherLen, listed_plain_len};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
@@ -12,7 +12,8 @@ use sealgate_s3::xml::{Contents, ListObjectsResult, Owner, Paging};
 use sealgate_uring::Connector;
 
 use crate::failure::Failure;
-use crate::object::{ENVELOPE, client_etag};
+use crate::marker;
+use crate::object::{ENVELOPE, client_etag, plain_len};
 use crate::reply::Reply;
 use crate::request::{Request, STAGING_PREFIX};
 use crate::snapshot::Listing;
@@ -217,14 +218,10 @@ pub(crate) async fn seen<C: Connector>(
         // Deleted since it was listed: it is shown as it was.
         Err(_) => return Ok(computed(rq, bucket, key, len)),
     };
-    let envelope = info
-        .headers
-        .get(&ENVELOPE)
-        .and_then(|v| Envelope::decode(v.as_bytes()).ok());
-    let plain = match envelope.map(|e| e.fields.layout) {
-        Some(Layout::Single { plain_len, .. }) => Some(plain_len.0),
-        Some(Layout::Multipart) => law::object_plain_len(CipherLen(len)).map(|p| p.0),
-        None => None,
+    let envelope = info.headers.get(&ENVELOPE);
+    let plain = match envelope.and_then(|v| Envelope::decode(v.as_bytes()).ok()) {
+        Some(envelope) => plain_len(&envelope, info.len).ok(),
+        None => marker::is_bare(rq, &at, &info).then_some(0),
     };
     Ok(Seen {
         size: plain.unwrap_or(len),
@@ -238,7 +235,7 @@ fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, key: &[u8], len: u6
         .snapshot
         .rule(bucket, key)
         .is_none_or(|rule| rule.encrypt);
-    let plain = law::object_plain_len(CipherLen(len)).filter(|_| sealed);
+    let plain = listed_plain_len(CipherLen(len)).filter(|_| sealed);
     Seen {
         size: plain.map_or(len, |p| p.0),
         sealed,

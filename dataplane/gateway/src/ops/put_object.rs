@@ -15,6 +15,7 @@ use crate::body::Body;
 use crate::checksums::for_trailer;
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::marker;
 use crate::object::{
     check_directory_headers, client_etag, new_object, seal_envelope, sealed_headers,
     store_conditions, stored_len, system_headers,
@@ -91,12 +92,15 @@ pub(crate) struct NewObject<'n> {
     pub(crate) blocks: Option<Blocks>,
 }
 
-/// Seals `len` bytes of `source` as one new object in the single layout.
+/// Seals `len` bytes of `source` as one new object: in the single layout, or as a folder marker.
 pub(crate) async fn put_sealed<C: Connector, S: Source>(
     rq: &Request<'_, C>,
     new: NewObject<'_>,
     source: &mut S,
 ) -> Result<(Stored, Known), Failure> {
+    if marker::is_marker(new.at, new.len) {
+        return marker::put(rq, new, source).await;
+    }
     let core = rq.core;
     let (dek, object_id) = new_object(core);
     let context = StreamContext {
