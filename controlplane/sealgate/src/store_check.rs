@@ -68,6 +68,7 @@ pub(crate) enum Aspect {
     Versioning(bool),
     SelfCopyKeepsEtag(bool),
     MinimumPart(bool),
+    FolderMetadata(bool),
     /// No preset speaks of it.
     None,
 }

@@ -43,6 +43,7 @@ pub(super) async fn all(target: &Target, tell: &Tell) -> Tried {
         versioning(target, tell).await?;
         bulk_deletes(target, tell).await?;
     }
+    folders(target, tell).await?;
     keys(target, tell).await?;
     order(target, tell).await
 }
@@ -486,6 +487,30 @@ async fn bulk_deletes(target: &Target, tell: &Tell) -> Tried {
         "DeleteObjects without Content-MD5",
         bare,
         Aspect::None,
+    )
+}
+
+/// Whether an empty object whose key ends with `/` keeps its metadata, as the envelope of a folder marker has to be kept.
+async fn folders(target: &Target, tell: &Tell) -> Tried {
+    const NAME: &str = "x-amz-meta-m";
+    let put = target
+        .put("folder/", headers(&[(NAME, "kept")]), b"")
+        .await?;
+    let (kept, measured) = if put.is_ok() {
+        let back = target.head("folder/").await?;
+        match back.headers.get(NAME).is_some_and(|v| v == "kept") {
+            true => (true, "kept".to_owned()),
+            false => (false, "not kept".to_owned()),
+        }
+    } else {
+        (false, format!("refused: {}", put.said()))
+    };
+    let aspect = Aspect::FolderMetadata(kept);
+    found(
+        tell,
+        "metadata of an empty object \"folder/\"",
+        measured,
+        aspect,
     )
 }
 

@@ -89,6 +89,12 @@ fn compare(preset: &Preset, aspect: Aspect) -> (String, Stands) {
             true => ("as found".into(), Stands::Same),
             false => ("the other way".into(), Stands::Other),
         },
+        Aspect::FolderMetadata(found) => yes_no(
+            !preset.bare_folders,
+            found,
+            ["kept", "not kept"],
+            Stands::Less,
+        ),
         Aspect::MinimumPart(found) => match preset.minimum_part == found {
             true => ("as found".into(), Stands::Same),
             false => ("the other way".into(), Stands::Other),
@@ -263,6 +269,7 @@ mod tests {
             Aspect::Versioning(preset.versioning),
             Aspect::SelfCopyKeepsEtag(preset.self_copy_keeps_etag),
             Aspect::MinimumPart(preset.minimum_part),
+            Aspect::FolderMetadata(!preset.bare_folders),
         ]);
         all
     }

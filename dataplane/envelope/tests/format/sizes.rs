@@ -28,6 +28,16 @@ fn plain_len() -> impl Strategy<Value = u64> {
     .prop_map(|len| len.min(MAX_PLAIN_LEN))
 }
 
+/// Listings know one length more, which no other layout than a marker's has.
+#[test]
+fn nothing_stored_is_listed_as_nothing() {
+    assert_eq!(listed_plain_len(CipherLen(0)), Some(PlainLen(0)));
+    assert_eq!(object_plain_len(CipherLen(0)), None);
+    for cipher in 1..208 {
+        assert_eq!(listed_plain_len(CipherLen(cipher)), None);
+    }
+}
+
 fn check(plain: u64) -> Result<(), TestCaseError> {
     let cipher = object_cipher_len(PlainLen(plain));
     prop_assert_eq!(u128::from(cipher.0), by_the_letter(plain.into()));
