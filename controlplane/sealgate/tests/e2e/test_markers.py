@@ -7,11 +7,13 @@ more than its name.
 import base64
 import hashlib
 import importlib.util
+import io
 import json
 import subprocess
 from types import SimpleNamespace
 
 import pytest
+import requests
 
 from harness import ROOT, binary, gateway as gw, keyring, weed as wd
 from harness.aws import Moto
@@ -131,6 +133,17 @@ def test_a_wrong_checksum_makes_no_marker(keeping, headers):
     answer = keeping.wire.request("PUT", key_path(BUCKET, "wrong/"), headers, b"")
     assert (answer.status, answer.code) == (400, "BadDigest")
     missing(keeping.s3, BUCKET, "wrong/")
+
+
+def test_forms_and_chunked_bodies_make_markers(keeping):
+    form = keeping.s3.generate_presigned_post(BUCKET, "of a form/", Fields={"x-amz-meta-a": "1"}, Conditions=[{"x-amz-meta-a": "1"}])
+    answer = requests.post(form["url"], data=form["fields"], files={"file": ("f", b"")})
+    assert answer.status_code == 204, answer.text
+    keeping.s3.put_object(Bucket=BUCKET, Key="of chunks/", Body=io.BytesIO(), ChecksumAlgorithm="CRC64NVME", Metadata={"a": "1"})
+    for key in ("of a form/", "of chunks/"):
+        answer = keeping.s3.get_object(Bucket=BUCKET, Key=key, ChecksumMode="ENABLED")
+        assert (answer["ContentLength"], answer["Metadata"]) == (0, {"a": "1"}) and is_marker(keeping, key)
+    assert answer["ChecksumCRC64NVME"] == "AAAAAAAAAAA="
 
 
 def test_copies_from_and_to_markers(keeping):

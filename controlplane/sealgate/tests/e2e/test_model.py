@@ -25,10 +25,10 @@ from harness.sigv4 import key_path, query_string
 SEED = os.environ.get("SEALGATE_MODEL_SEED", "20261123")
 EXAMPLES = int(os.environ.get("SEALGATE_MODEL_EXAMPLES", "8"))
 
-# SeaweedFS holds no `a` beside `a/b`, and no empty or dotted path components (docs/s3-operations.md).
+# SeaweedFS holds no `a` beside `a/b`, no empty or dotted path components, and no metadata under `a/` (docs/s3-operations.md).
 KEYS = {
     "seaweed": ["a", "b+c d%2F", "dir/x", "dir/sub/ü", "dir/sub/z~", "zebra"],
-    "fs": ["a", "a/b", "a//b", "b+c d%2F", "dir/x", "dir/sub/ü", "dir/./y", "dir/", "dir-", "zebra\n"],
+    "fs": ["a", "a/b", "a//b", "b+c d%2F", "dir/x", "dir/sub/ü", "dir/./y", "dir/", "dir/sub/", "dir-", "zebra\n"],
 }
 DELIMITERS = {"seaweed": ["", "/"], "fs": ["", "/", "b", "sub/"]}
 WRONG_ETAG = '"0123456789abcdef0123456789abcdef"'
@@ -145,7 +145,10 @@ class Session(RuleBasedStateMachine):
         salt=st.integers(0, 3),
     )
     def put(self, index, size, headers, kind, whose, checksum, salt):
-        key, data = self.key(index), blob(size, salt)
+        key = self.key(index)
+        if key.endswith("/") and salt % 2:
+            size = 0  # A folder marker.
+        data = blob(size, salt)
         condition, sent, kept = self.write_condition(kind, whose, key), dict(headers), None
         if checksum:
             value = base64.b64encode(zlib.crc32(data + (b"!" if checksum == "wrong" else b"")).to_bytes(4, "big")).decode()

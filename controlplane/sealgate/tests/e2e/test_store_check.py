@@ -46,6 +46,12 @@ def seaweed(endpoint: str, preset: str) -> str:
     return gw.s3_backend(endpoint, wd.ACCESS, wd.SECRET, f'preset = "{preset}"')
 
 
+def keeps_folders(exchange) -> None:
+    """As every store but this one does."""
+    if exchange.method == "HEAD" and exchange.path.endswith("/folder/"):
+        exchange.answer_headers.append(("x-amz-meta-m", "kept"))
+
+
 def nothing_left(raw) -> None:
     assert listed(raw, BUCKET, ".sealgate-check-") == []
     assert raw.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []) == []
@@ -64,6 +70,7 @@ def test_a_store_that_is_as_its_preset_says(check, raw, weed):
     assert by_name["If-None-Match: * on PutObject"]["store"] == "kept"
     assert by_name["GetObject ?partNumber=2"]["store"] == "the part"
     assert by_name["ETag of a PutObject"]["store"] == "the MD5"
+    assert by_name['metadata of an empty object "folder/"']["store"] == "not kept"
     nothing_left(raw)
 
 
@@ -107,7 +114,7 @@ def test_a_store_that_ignores_conditions_is_found(check, raw, liar, preset):
 
 
 def test_the_table_for_people(check, raw, liar):
-    liar.before = ignores_conditions
+    liar.before, liar.after = ignores_conditions, keeps_folders
     status, text, errors = check(seaweed(liar.endpoint, "seaweedfs"))
     assert status == 1
     line = next(line for line in text.splitlines() if line.startswith("If-Match on PutObject"))
@@ -136,7 +143,7 @@ def test_an_etag_that_must_not_be_quoted(check, raw, liar):
         if exchange.method == "PUT" and exchange.headers.get("if-match", "").startswith('"'):
             exchange.refuse(412, "PreconditionFailed")
 
-    liar.before = compares_quotes
+    liar.before, liar.after = compares_quotes, keeps_folders
     status, report, errors = check(seaweed(liar.endpoint, "seaweedfs"), "--json")
     finding = found(report)["If-Match on PutObject"]
     assert status == 1 and finding["stands"] == "broken"
