@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use http::{HeaderMap, Method, header};
+use sealgate_http1::spare_headers;
 use sealgate_s3::route::{RawKey, encode_key};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::Connector;
@@ -200,7 +201,7 @@ impl<C: Connector> S3Store<C> {
         } else {
             self.options.authority.clone()
         };
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = spare_headers();
         headers::set(&mut headers, header::HOST, &host);
         if let Some(standing) = &self.standing {
             object::extend(&mut headers, &standing.headers);

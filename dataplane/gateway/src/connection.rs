@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use sealgate_http1::{Framing, Limits, ParseError, RequestHead};
+use sealgate_http1::{Framing, Limits, ParseError, RequestHead, reuse_headers};
 use sealgate_s3::checksum::Algorithm;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::{Operation, Routed, route};
@@ -427,6 +427,7 @@ async fn answer<C: Connector, T: Transport>(
         (ReplyBody::Sent, _) => (Framing::None, &[][..]),
     };
     core.put_head(client, reply.status, &reply.headers, framing, keep);
+    reuse_headers(std::mem::take(&mut reply.headers));
     let within = core.snapshot.load().timeouts.for_bytes(body.len());
     if client.send(body, within).await.is_err() {
         return (After::Close, status, code, trouble);

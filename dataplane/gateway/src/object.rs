@@ -12,6 +12,7 @@ use sealgate_envelope::{
     BackendEtag, ClientEtag, Dek, Envelope, EnvelopeFields, Layout, ObjectId, PlainLen, WrappedKek,
     open_metadata, seal_metadata,
 };
+use sealgate_http1::spare_headers;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::headers::strip_aws_chunked;
@@ -391,7 +392,7 @@ pub(crate) fn client_metadata(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8
 /// The headers of a write that go to the store as they are. Every other one has been consumed, or is refused: none
 /// is dropped silently (S3-TRAPS 17).
 pub(crate) fn system_headers(client: &HeaderMap) -> Result<HeaderMap, Failure> {
-    let mut headers = HeaderMap::with_capacity(8);
+    let mut headers = spare_headers();
     for (name, value) in client {
         let text = name.as_str();
         if KEPT_ON_WRITE.contains(&text) || STORE_ONLY.contains(&text) {
@@ -479,7 +480,7 @@ fn client_metadata_of_store(headers: &HeaderMap) -> Result<Vec<(String, Vec<u8>)
 
 /// The system headers that a stored object hands on.
 pub(crate) fn plain_headers(info: &ObjectInfo) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(16);
+    let mut headers = spare_headers();
     for (name, value) in &info.headers {
         if kept_on_read(name.as_str()) {
             headers.entry(name).or_insert_with(|| value.clone());

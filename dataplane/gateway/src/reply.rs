@@ -2,6 +2,7 @@
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use sealgate_http1::spare_headers;
 
 /// An answer.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl Reply {
     pub(crate) fn empty(status: StatusCode) -> Self {
         Self {
             status,
-            headers: HeaderMap::new(),
+            headers: spare_headers(),
             body: ReplyBody::Bytes(Vec::new()),
         }
     }

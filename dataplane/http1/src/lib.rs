@@ -19,6 +19,7 @@ mod names;
 mod request;
 mod response;
 mod scan;
+mod spare;
 
 pub use chunked::{ChunkedDecoder, Decoded, MAX_TRAILER_BYTES, Piece};
 pub use date::{HttpDate, IMF_FIXDATE_LEN};
@@ -29,6 +30,7 @@ pub use error::ParseError;
 pub use framing::Framing;
 pub use request::{RequestHead, RequestParser, parse_request};
 pub use response::{MAX_INTERIM_RESPONSES, ResponseHead, ResponseParser, parse_response};
+pub use spare::{reuse_headers, spare_headers};
 
 /// The most header fields of one head that any [`Limits`] may allow; it sizes a table on the stack.
 pub const MAX_HEADERS: usize = 128;

@@ -3,7 +3,7 @@ use std::mem::MaybeUninit;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{MAX_HEADERS, ParseError};
+use crate::{MAX_HEADERS, ParseError, spare_headers};
 
 /// Space on the stack for httparse's table of fields.
 pub(crate) type FieldTable<'a> = [MaybeUninit<httparse::Header<'a>>; MAX_HEADERS];
@@ -17,7 +17,7 @@ pub(crate) fn header_map(
     head: &Bytes,
     fields: &[httparse::Header<'_>],
 ) -> Result<HeaderMap, ParseError> {
-    let mut map = HeaderMap::with_capacity(fields.len());
+    let mut map = spare_headers();
     for field in fields {
         let name = match interned(field.name.as_bytes()) {
             Some(name) => name.clone(),

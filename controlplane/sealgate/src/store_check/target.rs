@@ -212,8 +212,8 @@ impl Target {
             .await;
         match found {
             Ok(info) => Ok(Answer {
-                headers: info.headers,
-                ..Answer::done(info.etag)
+                headers: info.headers.clone(),
+                ..Answer::done(info.etag.clone())
             }),
             Err(e) => Answer::error(e),
         }
@@ -252,9 +252,9 @@ impl Target {
             }
         }
         Ok(Answer {
-            headers: info.headers,
+            headers: info.headers.clone(),
             body: bytes,
-            ..Answer::done(info.etag)
+            ..Answer::done(info.etag.clone())
         })
     }
 

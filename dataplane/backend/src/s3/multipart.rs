@@ -168,7 +168,8 @@ impl<C: Connector> S3Store<C> {
         let mut etag = result.etag;
         if etag.is_empty() {
             // Some stores answer without one (S3-TRAPS 32).
-            etag = self.head(at, &Conditions::default()).await?.etag;
+            let mut info = self.head(at, &Conditions::default()).await?;
+            etag = std::mem::take(&mut info.etag);
         }
         Ok(Stored {
             etag,

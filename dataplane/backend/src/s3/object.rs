@@ -143,7 +143,7 @@ impl<C: Connector> S3Store<C> {
         let (range, len) = extent(inbound.head.status, &head)?;
         check_part(inbound.head.status, number, &head)?;
         // Resumed, it is a range of the object like any other.
-        call.query = self.call_on(Method::GET, at).query;
+        call.query = std::mem::take(&mut self.call_on(Method::GET, at).query);
         let info = headers::object_info(head, len)?;
         let body = self.body(inbound, call, &info, range.clone());
         Ok((info, range, body))

@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, Method, StatusCode};
-use sealgate_http1::{Limits, parse_response};
+use sealgate_http1::{Limits, parse_response, reuse_headers};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::sigv4::sign::{PayloadHash, Signer};
 use sealgate_uring::{Connector, Transport, sleep};
@@ -91,6 +91,12 @@ pub(crate) struct Call {
     pub(crate) repeat: Repeat,
     /// May take [`StoreTimeouts::long_response`].
     pub(crate) long: bool,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        reuse_headers(std::mem::take(&mut self.headers));
+    }
 }
 
 impl Call {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use sealgate_backend::Body as StoreBody;
 use sealgate_backend::types::{BackendError, GetRequest, Location, ObjectInfo};
 use sealgate_envelope::{CHUNK, Layout, PlainLen, Trailer, TrailerVerifier, ranges};
-use sealgate_http1::Framing;
+use sealgate_http1::{Framing, reuse_headers};
 use sealgate_s3::conditions::{Conditions, Verdict};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::range::{ByteRange, content_range, if_range_holds};
@@ -312,6 +312,7 @@ async fn stream<C: Connector, T: Transport>(
             add_checksum(rq, at, &sealed, &answer, trailer.as_ref(), &mut headers).await?;
             rq.core
                 .put_head(client, answer.status, &headers, framing, rq.keep_alive);
+            reuse_headers(std::mem::take(&mut headers));
             head_sent = true;
         }
         left -= spans.len() as u64;

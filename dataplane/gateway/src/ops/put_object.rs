@@ -6,6 +6,7 @@ use sealgate_backend::Store;
 use sealgate_backend::types::{Location, Stored};
 use sealgate_envelope::law::MAX_PART_LEN;
 use sealgate_envelope::{Layout, PlainLen, StreamContext, StreamSealer, Trailer};
+use sealgate_http1::reuse_headers;
 use sealgate_s3::checksum::Known;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
@@ -123,6 +124,7 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
         .store
         .put(new.at, &headers, &new.conditions, stored_len(new.len)?)
         .await?;
+    reuse_headers(headers);
     let tail = Tail::Trailer(|known: &Known| {
         Trailer::single(PlainLen(new.len), for_trailer(known))
             .map(|trailer| trailer.seal(&dek, &object_id, core.random.bytes()))
