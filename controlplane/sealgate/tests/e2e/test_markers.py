@@ -149,8 +149,8 @@ def test_forms_and_chunked_bodies_make_markers(keeping):
 def test_copies_from_and_to_markers(keeping):
     s3 = keeping.s3
     s3.put_object(Bucket=BUCKET, Key="from/", Body=b"", ChecksumSHA256=NOTHING, **KEPT)
-    s3.put_object(Bucket=BUCKET, Key="from", Body=b"", ChecksumSHA256=NOTHING, **KEPT)
-    for source, target in [("from/", "to/"), ("from/", "to"), ("from", "onto/")]:
+    s3.put_object(Bucket=BUCKET, Key="empty", Body=b"", ChecksumSHA256=NOTHING, **KEPT)
+    for source, target in [("from/", "to/"), ("from/", "a key"), ("empty", "onto/")]:
         made = s3.copy_object(Bucket=BUCKET, Key=target, CopySource={"Bucket": BUCKET, "Key": source})["CopyObjectResult"]
         answer = s3.get_object(Bucket=BUCKET, Key=target, ChecksumMode="ENABLED")
         assert described(answer) == (0, KEPT["ContentType"], KEPT["Metadata"]), target
@@ -290,9 +290,14 @@ def test_a_store_of_bare_folders_keeps_them_as_it_would_alone(bare):
     assert read(s3, BUCKET, "renamed/") == read(s3, BUCKET, "a plain key") == b""
     s3.delete_object(Bucket=BUCKET, Key="bare/")
     missing(s3, BUCKET, "bare/")
+    argv = [binary(), "keys", "verify", "--config", bare.gateway.config, "--bucket", BUCKET, "--json"]
+    report = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout)
+    assert (report["not_sealed"], report["failed"]) == (1, 0), report
     # There, what has keys in it is a folder.
     s3.put_object(Bucket=BUCKET, Key="implied/key", Body=b"1")
     assert s3.head_object(Bucket=BUCKET, Key="implied/")["ContentLength"] == 0
+    s3.copy_object(Bucket=BUCKET, Key="implied/", CopySource={"Bucket": BUCKET, "Key": "implied/"}, **new)
+    assert [o["Key"] for o in listed(s3, BUCKET, "implied/")] == ["implied/", "implied/key"]
 
 
 def test_data_that_a_store_would_lose_is_refused(bare):

@@ -127,7 +127,8 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let replace_tags = directive(rq.headers, "x-amz-tagging-directive")?;
     let anew = found.sealed && rule.encrypt && marker::copies_anew(&found.at, &found.info, &to);
     let by_store = found.sealed == rule.encrypt && !anew;
-    if anew && onto_itself && conditions.is_empty() && rq.store.keeps_put_if_match() {
+    let may_lose = rq.store.keeps_put_if_match() && !rq.store.bare_folders();
+    if anew && onto_itself && conditions.is_empty() && may_lose {
         // What was written since would be lost.
         conditions = Conditions::if_match(found.info.etag.clone());
     }
