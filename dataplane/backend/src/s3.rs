@@ -264,8 +264,8 @@ impl<C: Connector> S3Store<C> {
     async fn fetch(&self, call: &mut Call) -> Result<(HeaderMap, Vec<u8>), BackendError> {
         let mut attempt = 1;
         loop {
-            let inbound = self.send(call).await?;
-            let headers = inbound.head.headers.clone();
+            let mut inbound = self.send(call).await?;
+            let headers = std::mem::take(&mut inbound.head.headers);
             match self.wire.document(inbound, MAX_DOCUMENT).await {
                 Ok(body) => return Ok((headers, body)),
                 Err(BackendError::Unavailable { .. })

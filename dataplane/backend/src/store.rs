@@ -259,7 +259,7 @@ impl<C: Connector> Store<C> {
                 let (info, range) = f.head_part(at, number, conditions).await?;
                 let request = GetRequest {
                     range: None,
-                    conditions: Conditions::if_match(info.etag.clone()),
+                    conditions: Conditions::if_match(info.etag),
                 };
                 let (info, _, body) = f.get(at, &request).await?;
                 (info, range, Body::Fs(body))

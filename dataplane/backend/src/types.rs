@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
-use sealgate_http1::reuse_headers;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
@@ -56,12 +55,6 @@ pub struct ObjectInfo {
     pub last_modified: i64,
     /// All other headers as the store gave them: `x-amz-meta-*`, `content-type`, `cache-control`, `x-amz-version-id`, …
     pub headers: HeaderMap,
-}
-
-impl Drop for ObjectInfo {
-    fn drop(&mut self) {
-        reuse_headers(std::mem::take(&mut self.headers));
-    }
 }
 
 /// A read of an object or of one range of it.

@@ -199,6 +199,7 @@ async fn exchange<C: Connector, T: Transport>(
         duration,
         trouble,
     });
+    reuse_headers(head.headers);
     after
 }
 

@@ -12,7 +12,7 @@ use sealgate_envelope::{
     BackendEtag, ClientEtag, Dek, Envelope, EnvelopeFields, Layout, ObjectId, PlainLen, WrappedKek,
     open_metadata, seal_metadata,
 };
-use sealgate_http1::spare_headers;
+use sealgate_http1::{reuse_headers, spare_headers};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::headers::strip_aws_chunked;
@@ -438,6 +438,12 @@ pub(crate) fn check_directory_headers(headers: &HeaderMap) -> Result<(), Failure
         }
     }
     Ok(())
+}
+
+impl Drop for Sealed {
+    fn drop(&mut self) {
+        reuse_headers(std::mem::take(&mut self.info.headers));
+    }
 }
 
 impl Sealed {

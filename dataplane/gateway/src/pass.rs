@@ -232,7 +232,7 @@ pub(crate) async fn get<C: Connector, T: Transport>(
             .resolve(info.len)
             .map_err(|e| Failure::from(e.to_error(value)))?;
         range = Some((found.start, Some(found.end)));
-        conditions = Conditions::if_match(info.etag.clone());
+        conditions = Conditions::if_match(info.etag);
     }
     let request = GetRequest { range, conditions };
     let (info, got, body) = rq.store.get(at, &request).await?;

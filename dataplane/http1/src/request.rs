@@ -3,7 +3,7 @@ use http::{HeaderMap, Method, Version, header};
 
 use crate::names::{field_table, header_map};
 use crate::scan::HeadScan;
-use crate::{Framing, Limits, ParseError, framing, reuse_headers};
+use crate::{Framing, Limits, ParseError, framing};
 
 /// The head of a request, as received but for an absolute target (see
 /// [`target`](RequestHead::target)).
@@ -34,12 +34,6 @@ pub struct RequestHead {
 #[derive(Debug, Default)]
 pub struct RequestParser {
     scan: HeadScan,
-}
-
-impl Drop for RequestHead {
-    fn drop(&mut self) {
-        reuse_headers(std::mem::take(&mut self.headers));
-    }
 }
 
 impl RequestParser {

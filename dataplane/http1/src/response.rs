@@ -3,7 +3,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::names::{field_table, header_map};
 use crate::scan::HeadScan;
-use crate::{Framing, Limits, ParseError, framing, reuse_headers};
+use crate::{Framing, Limits, ParseError, framing};
 
 /// Interim (1xx) responses let pass before a final one. A server that sends more is not answering.
 pub const MAX_INTERIM_RESPONSES: usize = 8;
@@ -28,12 +28,6 @@ pub struct ResponseHead {
 pub struct ResponseParser {
     scan: HeadScan,
     interim: usize,
-}
-
-impl Drop for ResponseHead {
-    fn drop(&mut self) {
-        reuse_headers(std::mem::take(&mut self.headers));
-    }
 }
 
 impl ResponseParser {

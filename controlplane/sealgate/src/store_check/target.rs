@@ -212,8 +212,8 @@ impl Target {
             .await;
         match found {
             Ok(info) => Ok(Answer {
-                headers: info.headers.clone(),
-                ..Answer::done(info.etag.clone())
+                headers: info.headers,
+                ..Answer::done(info.etag)
             }),
             Err(e) => Answer::error(e),
         }
@@ -252,9 +252,9 @@ impl Target {
             }
         }
         Ok(Answer {
-            headers: info.headers.clone(),
+            headers: info.headers,
             body: bytes,
-            ..Answer::done(info.etag.clone())
+            ..Answer::done(info.etag)
         })
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::RETRY_AFTER;
-use sealgate_http1::{ChunkedDecoder, Framing, ResponseHead};
+use sealgate_http1::{ChunkedDecoder, Framing, ResponseHead, reuse_headers};
 use sealgate_s3::error::S3Error;
 use sealgate_uring::{Block, Connector, Spans, Transport};
 
@@ -250,7 +250,9 @@ impl<C: Connector> Wire<C> {
 
     /// Keeps the connection of a body that was read to its end.
     pub(crate) fn finish(&self, inbound: Inbound<C::Conn>) {
-        if inbound.is_done() && inbound.head.keep_alive {
+        let done = inbound.is_done() && inbound.head.keep_alive;
+        reuse_headers(inbound.head.headers);
+        if done {
             self.keep(inbound.link);
         }
     }

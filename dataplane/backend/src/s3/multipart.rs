@@ -168,8 +168,7 @@ impl<C: Connector> S3Store<C> {
         let mut etag = result.etag;
         if etag.is_empty() {
             // Some stores answer without one (S3-TRAPS 32).
-            let mut info = self.head(at, &Conditions::default()).await?;
-            etag = std::mem::take(&mut info.etag);
+            etag = self.head(at, &Conditions::default()).await?.etag;
         }
         Ok(Stored {
             etag,

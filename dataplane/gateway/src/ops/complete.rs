@@ -385,7 +385,7 @@ async fn completed_before<C: Connector>(
             headers.insert("x-amz-version-id", version.clone());
         }
         return Ok(Stored {
-            etag: info.etag.clone(),
+            etag: info.etag,
             headers,
         });
     }

@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_holds_goes_to_the_copy() {
-        let headers = |pairs| info(pairs).headers.clone();
+        let headers = |pairs| info(pairs).headers;
         let mut copy = HeaderMap::new();
         keep_lock(
             &headers(&[

@@ -216,7 +216,7 @@ impl<C: Connector> PartsUpload<C> {
         let same =
             info.len == self.len && own.all(|(name, value)| info.headers.get(name) == Some(value));
         same.then(|| Stored {
-            etag: info.etag.clone(),
+            etag: info.etag,
             headers: crate::s3::headers::answer_headers(&info.headers),
         })
     }
