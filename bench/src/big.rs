@@ -11,7 +11,7 @@ use clap::Args;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::client::{Client, User, create_bucket, element};
-use crate::contenders::{self, Congestion, Folder};
+use crate::contenders::{self, Congestion, Folder, Settings};
 use crate::net::Outcome;
 use crate::relay::Driver;
 use crate::units::{GIB, MIB, fill_pattern, parse_size, show_size};
@@ -56,9 +56,20 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let _congestion = Congestion::set();
     let folder = Folder::new(options.dir.as_deref())?;
     let binary = contenders::gateway_binary(options.gateway.as_deref())?;
-    let store = contenders::null_store("kept", Some(&folder.file("bodies")))?;
+    let store = contenders::null_store(
+        "kept",
+        &[
+            "--keep-dir".into(),
+            folder.file("bodies").display().to_string(),
+        ],
+    )?;
     let addr = store.addr();
-    let gateway = contenders::gateway(&binary, &folder, addr, options.driver, options.cores)?;
+    let gateway = contenders::gateway(
+        "gateway",
+        &binary,
+        &folder,
+        &Settings::new(addr, options.driver, options.cores),
+    )?;
     let to = gateway.addr();
     let gib = options.size as f64 / GIB as f64;
     let show = |what: &str, seconds: f64| {

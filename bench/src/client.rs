@@ -10,10 +10,11 @@ use sealgate_http1::{
 };
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_s3::sigv4::sign::{PayloadHash, Signer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
 
 use crate::net::{self, Outcome};
+use crate::tls;
 use crate::units::MIB;
 
 /// The most bytes of an answer that is read as text (an error, a document).
@@ -40,18 +41,30 @@ impl User {
         }
     }
 
+    /// What its signatures are made with.
+    pub(crate) fn secret(&self) -> SecretKey {
+        SecretKey::new(self.secret_key.as_bytes())
+    }
+
     fn signer(&self) -> Signer {
-        let secret = SecretKey::new(self.secret_key.as_bytes());
-        Signer::new(self.access_key.clone(), secret, None, self.region.clone())
+        let (access_key, region) = (self.access_key.clone(), self.region.clone());
+        Signer::new(access_key, self.secret(), None, region)
     }
 }
+
+/// A connection, with or without TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One keep-alive connection.
 pub(crate) struct Client {
     addr: SocketAddr,
     host: String,
+    user: User,
     signer: Signer,
-    stream: TcpStream,
+    tls: Option<TlsConnector>,
+    stream: Box<dyn Stream>,
     /// Received and not yet consumed.
     input: Vec<u8>,
     /// Where bodies are read to.
@@ -89,18 +102,51 @@ impl Client {
         Ok(Client {
             addr,
             host: addr.to_string(),
+            user: user.clone(),
             signer: user.signer(),
-            stream: net::connect_async(addr)?,
+            tls: None,
+            stream: Box::new(net::connect_async(addr)?),
             input: Vec::new(),
             room: Vec::new(),
         })
     }
 
+    /// The same over TLS.
+    pub(crate) async fn connect_tls(
+        addr: SocketAddr,
+        user: &User,
+        tls: TlsConnector,
+    ) -> io::Result<Client> {
+        let mut client = Client::connect(addr, user)?;
+        client.tls = Some(tls);
+        client.reconnect().await?;
+        Ok(client)
+    }
+
     /// Connects again, after the other side closed.
-    pub(crate) fn reconnect(&mut self) -> io::Result<()> {
-        self.stream = net::connect_async(self.addr)?;
+    pub(crate) async fn reconnect(&mut self) -> io::Result<()> {
+        let stream = net::connect_async(self.addr)?;
+        self.stream = match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.connect(tls::name(), stream).await?),
+        };
         self.input.clear();
         Ok(())
+    }
+
+    /// Value of `Host`.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Who signs.
+    pub(crate) fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// What signs, and the host that is signed.
+    pub(crate) fn signer(&mut self) -> (&mut Signer, &str) {
+        (&mut self.signer, &self.host)
     }
 
     /// A signed head, which can be sent again and again for as long as the signature is fresh
@@ -136,7 +182,9 @@ impl Client {
 
     /// Sends raw bytes.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes).await
+        self.stream.write_all(bytes).await?;
+        // TLS keeps what the socket did not take.
+        self.stream.flush().await
     }
 
     /// Signs and sends a request with a body in memory, and reads the answer as text.
@@ -179,7 +227,7 @@ impl Client {
             Framing::UntilClose => while self.read_some(u64::MAX, &mut take).await? > 0 {},
         }
         if !head.keep_alive {
-            self.reconnect()?;
+            self.reconnect().await?;
         }
         Ok(Answer {
             head,
@@ -188,6 +236,7 @@ impl Client {
         })
     }
 
+    /// Reads the head of an answer.
     async fn response_head(&mut self, method: &Method) -> Outcome<ResponseHead> {
         let mut parser = ResponseParser::new();
         loop {

@@ -1,38 +1,37 @@
-//! One command that says what the gateway costs, and how far that is from the floor.
+//! One command that says what the gateway costs, and how far that is from the floor and from the goals.
 //!
-//! All contenders run at once and are loaded one at a time, in turn, round after round, so that
-//! whatever else the machine does falls on all of them. What counts is the CPU time of the contender's
-//! process; medians of the rounds are compared, never numbers of different runs.
+//! All contenders run at once and are loaded one at a time, in turn, round after round, so that whatever else the
+//! machine does falls on all of them. What counts is the CPU time of the contender's process, where a goal is not about
+//! time or memory; medians of the rounds are compared, never numbers of different runs.
 
-use std::collections::BTreeMap;
+mod boto3;
+mod bulk;
+mod checksums;
+mod far;
+mod idle;
+mod lab;
+mod latency;
+mod list;
+mod memory;
+mod samples;
+mod scaling;
+mod small;
+mod syscalls;
+mod tls;
+
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use clap::Args;
-use serde::Serialize;
+use clap::{Args, ValueEnum};
 
-use crate::contenders::{self, Congestion, Folder};
-use crate::load::{self, Verb, generate};
+use crate::contenders::Congestion;
 use crate::net::Outcome;
-use crate::process::{Child, Machine};
-use crate::relay::{self, Direction, Driver, Ends, Floor};
-use crate::report;
-use crate::units::{GIB, parse_size};
-
-/// Of a bulk transfer, against RA.
-const BULK_GOAL: f64 = 1.6;
-
-/// Of a small GET, against an nginx hop.
-const SMALL_GOAL: f64 = 2.0;
-
-/// Bytes of a small object.
-const SMALL: u64 = 1 << 10;
-
-/// Connections of the small GETs.
-const SMALL_CONNECTIONS: usize = 64;
-
-/// Pause before the books are read, for work that follows an answer.
-const SETTLE: Duration = Duration::from_millis(30);
+use crate::process::Machine;
+use crate::relay::Driver;
+use crate::report::Report;
+use crate::units::parse_size;
+use lab::{Contender, Lab};
+pub(crate) use samples::{Cell, Sample, Samples, Unit, Verdict, Work};
 
 /// `sealgate-bench compare`.
 #[derive(Args, Clone, Debug)]
@@ -40,18 +39,30 @@ pub(crate) struct Options {
     /// The gateway's binary; by default the one beside this one
     #[arg(long)]
     gateway: Option<PathBuf>,
+    /// What to measure; all of it unless given
+    #[arg(long, value_enum, value_delimiter = ',')]
+    group: Vec<Name>,
+    /// The goals to measure, such as G1,G8; all unless given
+    #[arg(long, value_delimiter = ',')]
+    goals: Vec<String>,
     /// Rounds
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// Bytes of a large object
     #[arg(long, value_parser = parse_size, default_value = "1GiB")]
     size: u64,
-    /// Connections of the second bulk measurement, each moving one large object
+    /// Connections of the second bulk measurement
     #[arg(long, default_value_t = 8)]
     connections: usize,
-    /// Small GETs of one measurement
-    #[arg(long, default_value_t = 50_000)]
+    /// Bytes that each of them moves; a quarter of --size unless given
+    #[arg(long, value_parser = parse_size)]
+    each: Option<u64>,
+    /// Small requests of one measurement
+    #[arg(long, default_value_t = 20_000)]
     small_requests: u64,
+    /// Bytes of each of the 64 objects under which memory is measured
+    #[arg(long, value_parser = parse_size, default_value = "256MiB")]
+    memory_size: u64,
     /// Cores of the gateway; the floors have one
     #[arg(long, default_value_t = 1)]
     cores: usize,
@@ -63,6 +74,15 @@ pub(crate) struct Options {
         default_value = "io_uring,epoll"
     )]
     drivers: Vec<Driver>,
+    /// Another S3 proxy: name=http://host:port,pid[,access-key:secret-key]; may be repeated
+    #[arg(long = "contender")]
+    contenders: Vec<Contender>,
+    /// A Python with boto3, for G19; left out unless given
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// Bytes that are moved to and from a store far away
+    #[arg(long, value_parser = parse_size, default_value = "512MiB")]
+    far_size: u64,
     /// Leave nginx out
     #[arg(long)]
     no_nginx: bool,
@@ -74,103 +94,154 @@ pub(crate) struct Options {
     out: Option<PathBuf>,
 }
 
-/// What one measurement is of.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub(crate) struct Cell {
-    /// What was done, such as `PUT 1 GiB`.
-    pub(crate) work: Work,
-    /// Who did it.
-    pub(crate) contender: String,
-    /// Connections.
-    pub(crate) connections: usize,
-    /// How it asked the kernel; nginx has epoll.
-    pub(crate) driver: Driver,
+impl Options {
+    /// Bytes that each of many connections moves.
+    fn each(&self) -> u64 {
+        self.each.unwrap_or(self.size / 4).max(1)
+    }
+
+    /// Whether a goal was asked for.
+    fn wants(&self, goal: &str) -> bool {
+        let asked = |g: &String| g.trim().eq_ignore_ascii_case(goal);
+        self.goals.is_empty() || self.goals.iter().any(asked)
+    }
+
+    fn names(&self) -> Vec<Name> {
+        let all = Name::value_variants().iter().copied();
+        all.filter(|name| self.group.is_empty() || self.group.contains(name))
+            .filter(|name| name.goals().iter().any(|goal| self.wants(goal)))
+            .filter(|name| !self.floors_only || *name == Name::Bulk)
+            .filter(|name| self.python.is_some() || *name != Name::Boto3)
+            .collect()
+    }
 }
 
-/// What was done.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-pub(crate) enum Work {
-    /// CPU seconds per GiB uploaded.
-    Put,
-    /// CPU seconds per GiB downloaded.
-    Get,
-    /// CPU microseconds per GET of 1 KiB.
-    SmallGet,
+/// What belongs together.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Name {
+    /// Large objects: G1, G2, G3, G4, G10
+    Bulk,
+    /// Small ones: G8, G9, G10, G20
+    Small,
+    /// Verification of payloads: G6, G7
+    Checksums,
+    /// TLS on both sides: G21
+    Tls,
+    /// Memory under 64 uploads: G13
+    Memory,
+    /// ListObjectsV2: G18
+    List,
+    /// Latency at half load, and beside a large stream: G15
+    Latency,
+    /// One core and two, few connections and many: G17
+    Scaling,
+    /// Ten thousand connections that wait: G14
+    Idle,
+    /// A store far away: G16
+    Far,
+    /// boto3's transfer manager, with --python: G19
+    Boto3,
+    /// Calls into the ring: G11
+    Syscalls,
 }
 
-/// One round's numbers of a cell.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Sample {
-    /// CPU-s/GiB, or CPU-µs per request.
-    pub(crate) cost: f64,
-    /// GiB/s, or requests/s: what came of it, on a machine that the other ends share.
-    pub(crate) rate: f64,
-    /// Median and 99th percentile of latency in microseconds, of small requests.
-    pub(crate) latency: Option<(f64, f64)>,
+impl Name {
+    const fn goals(self) -> &'static [&'static str] {
+        match self {
+            Name::Bulk => &["G1", "G2", "G3", "G4", "G10"],
+            Name::Small => &["G8", "G9", "G10", "G20"],
+            Name::Checksums => &["G6", "G7"],
+            Name::Tls => &["G21"],
+            Name::Memory => &["G13"],
+            Name::List => &["G18"],
+            Name::Latency => &["G15"],
+            Name::Scaling => &["G17"],
+            Name::Idle => &["G14"],
+            Name::Far => &["G16"],
+            Name::Boto3 => &["G19"],
+            Name::Syscalls => &["G11"],
+        }
+    }
+
+    fn group(self, lab: &Lab) -> Outcome<Box<dyn Group>> {
+        Ok(match self {
+            Name::Bulk => Box::new(bulk::Bulk::new(lab)?),
+            Name::Small => Box::new(small::Small::new(lab)?),
+            Name::Checksums => Box::new(checksums::Checksums),
+            Name::Tls => Box::new(tls::Tls::new(lab)?),
+            Name::Memory => Box::new(memory::Memory),
+            Name::List => Box::new(list::List::new(lab)?),
+            Name::Latency => Box::new(latency::Waiting::new(lab)?),
+            Name::Scaling => Box::new(scaling::Scaling::new(lab)?),
+            Name::Idle => Box::new(idle::Idling),
+            Name::Far => Box::new(far::Far::new(lab)?),
+            Name::Boto3 => Box::new(boto3::Boto3::new(lab)?),
+            Name::Syscalls => Box::new(syscalls::Syscalls),
+        })
+    }
 }
 
-/// All rounds.
-pub(crate) type Samples = BTreeMap<Cell, Vec<Sample>>;
+/// Measurements that are compared with each other.
+trait Group {
+    /// Every cell once, those that are compared next to each other.
+    fn round(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()>;
 
-/// A goal, and what became of it.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Verdict {
-    /// What was compared.
-    pub(crate) what: String,
-    /// Median cost of the gateway, and of what it is held against.
-    pub(crate) gateway: f64,
-    /// The same of what it is held against.
-    pub(crate) against: f64,
-    /// gateway / against.
-    pub(crate) ratio: f64,
-    /// The ratio must not exceed this.
-    pub(crate) goal: f64,
-}
+    /// What the medians say.
+    fn verdicts(&self, lab: &Lab, samples: &Samples) -> Vec<Verdict>;
 
-/// The gateway, the relays and nginx, as they are of one driver.
-struct Team {
-    driver: Driver,
-    gateway: Option<Child>,
-    relays: Vec<(Floor, Direction, Child)>,
+    /// More rounds are not worth their time.
+    fn most_rounds(&self) -> usize {
+        usize::MAX
+    }
 }
 
 /// Measures and reports.
 pub(crate) fn run(options: &Options) -> Outcome<()> {
-    let _congestion = Congestion::set();
-    let folder = Folder::new(None)?;
-    let machine = Machine::here();
-    let ends = Ends::start()?;
-    let store = contenders::null_store("kept", None)?;
-    let nginx = match options.no_nginx {
-        true => None,
-        false => Some(contenders::nginx(&folder, store.addr())?),
-    };
-    let teams = options
-        .drivers
-        .iter()
-        .map(|driver| team(options, &folder, &store, &ends, *driver))
-        .collect::<Outcome<Vec<_>>>()?;
-    // Sealed objects through each gateway, plain ones for nginx, and every path warm.
-    let mut samples = Samples::new();
-    prepare(options, &store, &teams)?;
-    round(
-        options,
-        &ends,
-        nginx.as_ref(),
-        &teams,
-        &mut Samples::new(),
-        true,
-    )?;
-    for n in 1..=options.rounds {
-        eprintln!("round {n} of {}", options.rounds);
-        round(options, &ends, nginx.as_ref(), &teams, &mut samples, false)?;
+    let names = options.names();
+    if names.is_empty() {
+        return Err("no group has those goals; see `sealgate-bench compare --help`".into());
     }
-    let verdicts = verdicts(options, &samples);
-    let report = report::Report {
+    let _congestion = Congestion::set();
+    let machine = Machine::here();
+    let started = Instant::now();
+    let lab = Lab::new(options)?;
+    let mut groups = Vec::new();
+    for name in names {
+        groups.push((name, name.group(&lab)?));
+    }
+    let mut samples = Samples::default();
+    for n in 1..=options.rounds {
+        for (name, group) in &mut groups {
+            if n <= group.most_rounds() {
+                eprintln!(
+                    "round {n} of {}: {name:?}, {:.0} s",
+                    options.rounds,
+                    started.elapsed().as_secs_f64()
+                );
+                if n == 1 && group.most_rounds() > 1 {
+                    // Every path warm.
+                    group.round(&lab, &mut Samples::default())?;
+                }
+                group.round(&lab, &mut samples)?;
+            }
+        }
+    }
+    let mut verdicts: Vec<Verdict> = groups
+        .iter()
+        .flat_map(|(_, group)| group.verdicts(&lab, &samples))
+        .collect();
+    verdicts.retain(|verdict| options.wants(verdict.goal));
+    verdicts.sort_by_key(|v| {
+        v.goal
+            .trim_start_matches('G')
+            .parse::<u32>()
+            .unwrap_or(u32::MAX)
+    });
+    let report = Report {
         machine,
-        size: options.size,
         rounds: options.rounds,
         cores: options.cores,
+        seconds: started.elapsed().as_secs(),
         samples: &samples,
         verdicts: &verdicts,
     };
@@ -179,230 +250,4 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         report.write(out)?;
     }
     Ok(())
-}
-
-fn team(
-    options: &Options,
-    folder: &Folder,
-    store: &Child,
-    ends: &Ends,
-    driver: Driver,
-) -> Outcome<Team> {
-    let gateway = match options.floors_only {
-        true => None,
-        false => {
-            let binary: PathBuf = contenders::gateway_binary(options.gateway.as_deref())?;
-            let gateway = contenders::gateway(&binary, folder, store.addr(), driver, options.cores);
-            Some(gateway?)
-        }
-    };
-    let mut relays = Vec::new();
-    for (floor, direction) in [
-        (Floor::R, Direction::Put),
-        (Floor::Ru, Direction::Put),
-        (Floor::Ra, Direction::Put),
-        (Floor::R, Direction::Get),
-        (Floor::Ra, Direction::Get),
-    ] {
-        let to = ends.behind(floor, direction);
-        let args = relay::Options::args(floor, direction, driver, to);
-        relays.push((floor, direction, Child::instrument("relay", &args)?));
-    }
-    Ok(Team {
-        driver,
-        gateway,
-        relays,
-    })
-}
-
-fn prepare(options: &Options, store: &Child, teams: &[Team]) -> Outcome<()> {
-    let put = |to, key: &str, size| generate(&load::Options::new(Verb::Put, to, key, size));
-    put(store.addr(), "kept-plain-small", SMALL)?;
-    for team in teams {
-        if let Some(gateway) = &team.gateway {
-            put(gateway.addr(), "kept-small", SMALL)?;
-            put(gateway.addr(), "kept-large", options.size)?;
-        }
-    }
-    Ok(())
-}
-
-/// Every cell once, those that are compared next to each other.
-fn round(
-    options: &Options,
-    ends: &Ends,
-    nginx: Option<&Child>,
-    teams: &[Team],
-    samples: &mut Samples,
-    warming: bool,
-) -> Outcome<()> {
-    let connections = if warming {
-        vec![1]
-    } else {
-        vec![1, options.connections]
-    };
-    for connections in connections {
-        for direction in [Direction::Put, Direction::Get] {
-            for team in teams {
-                bulk(options, ends, team, direction, connections, samples)?;
-            }
-        }
-    }
-    let requests = if warming {
-        options.small_requests / 10
-    } else {
-        options.small_requests
-    };
-    if let Some(nginx) = nginx {
-        let key = "kept-plain-small-0";
-        small(nginx, "nginx", Driver::Epoll, key, requests, samples)?;
-    }
-    for team in teams {
-        if let Some(gateway) = &team.gateway {
-            small(
-                gateway,
-                "gateway",
-                team.driver,
-                "kept-small-0",
-                requests,
-                samples,
-            )?;
-        }
-    }
-    Ok(())
-}
-
-fn bulk(
-    options: &Options,
-    ends: &Ends,
-    team: &Team,
-    direction: Direction,
-    connections: usize,
-    samples: &mut Samples,
-) -> Outcome<()> {
-    let (work, verb, key) = match direction {
-        Direction::Put => (Work::Put, Verb::Put, "dropped"),
-        Direction::Get => (Work::Get, Verb::Get, "kept-large-0"),
-    };
-    let gib = (options.size * connections as u64) as f64 / GIB as f64;
-    let mut add = |contender: &str, cpu: f64, elapsed: Duration| {
-        let cell = Cell {
-            work,
-            contender: contender.into(),
-            connections,
-            driver: team.driver,
-        };
-        samples.entry(cell).or_default().push(Sample {
-            cost: cpu / gib,
-            rate: gib / elapsed.as_secs_f64(),
-            latency: None,
-        });
-    };
-    for (floor, _, relay) in team.relays.iter().filter(|(_, d, _)| *d == direction) {
-        let (cpu, elapsed, ()) = measure(relay, || {
-            ends.drive(relay.addr(), direction, options.size, connections)
-        })?;
-        add(name_of(*floor), cpu, elapsed);
-    }
-    if let Some(gateway) = &team.gateway {
-        let load = load::Options::new(verb, gateway.addr(), key, options.size)
-            .times(connections, connections as u64);
-        let (cpu, elapsed, _) = measure(gateway, || generate(&load))?;
-        add("gateway", cpu, elapsed);
-    }
-    Ok(())
-}
-
-fn small(
-    child: &Child,
-    contender: &str,
-    driver: Driver,
-    key: &str,
-    requests: u64,
-    samples: &mut Samples,
-) -> Outcome<()> {
-    let load =
-        load::Options::new(Verb::Get, child.addr(), key, SMALL).times(SMALL_CONNECTIONS, requests);
-    let (cpu, _, summary) = measure(child, || generate(&load))?;
-    let cell = Cell {
-        work: Work::SmallGet,
-        contender: contender.into(),
-        connections: SMALL_CONNECTIONS,
-        driver,
-    };
-    samples.entry(cell).or_default().push(Sample {
-        cost: cpu * 1e6 / requests as f64,
-        rate: summary.rate(),
-        latency: Some((summary.percentile(50.0), summary.percentile(99.0))),
-    });
-    Ok(())
-}
-
-/// CPU seconds that `child` used while `work` went on, and how long that took.
-fn measure<T>(child: &Child, work: impl FnOnce() -> Outcome<T>) -> Outcome<(f64, Duration, T)> {
-    let before = child.cpu()?;
-    let started = Instant::now();
-    let done = work().map_err(|e| format!("{}: {e}", child.name()))?;
-    let elapsed = started.elapsed();
-    std::thread::sleep(SETTLE);
-    Ok((child.cpu()? - before, elapsed, done))
-}
-
-const fn name_of(floor: Floor) -> &'static str {
-    match floor {
-        Floor::R => "R",
-        Floor::Ru => "R on the gateway's runtime",
-        Floor::Ra => "RA",
-    }
-}
-
-/// Holds the gateway against the floors.
-fn verdicts(options: &Options, samples: &Samples) -> Vec<Verdict> {
-    let cost = |work, contender: &str, connections, driver| {
-        let cell = Cell {
-            work,
-            contender: contender.into(),
-            connections,
-            driver,
-        };
-        samples.get(&cell).map(|s| report::median_cost(s))
-    };
-    let mut verdicts = Vec::new();
-    for &driver in &options.drivers {
-        for (work, name) in [(Work::Put, "PUT"), (Work::Get, "GET")] {
-            for connections in [1, options.connections] {
-                if let Some(gateway) = cost(work, "gateway", connections, driver)
-                    && let Some(floor) = cost(work, "RA", connections, driver)
-                {
-                    let size = crate::units::show_size(options.size);
-                    let what = format!(
-                        "{name} {size}, {connections} connection(s), {}: CPU-s/GiB against RA",
-                        driver.name()
-                    );
-                    verdicts.push(verdict(what, gateway, floor, BULK_GOAL));
-                }
-            }
-        }
-        let small = |contender, driver| cost(Work::SmallGet, contender, SMALL_CONNECTIONS, driver);
-        if let Some(gateway) = small("gateway", driver)
-            && let Some(nginx) = small("nginx", Driver::Epoll)
-        {
-            let what = format!(
-                "GET 1 KiB, {SMALL_CONNECTIONS} connections, {}: CPU-µs against an nginx hop",
-                driver.name()
-            );
-            verdicts.push(verdict(what, gateway, nginx, SMALL_GOAL));
-        }
-    }
-    verdicts
-}
-
-fn verdict(what: String, gateway: f64, against: f64, goal: f64) -> Verdict {
-    Verdict {
-        what,
-        gateway,
-        against,
-        ratio: gateway / against,
-        goal,
-    }
 }

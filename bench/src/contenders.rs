@@ -9,8 +9,9 @@ use std::process::Command;
 
 use crate::client::User;
 use crate::net::{CONGESTION, Outcome, free_port};
-use crate::process::Child;
+use crate::process::{Child, Process};
 use crate::relay::Driver;
+use crate::tls::{Files, HOST};
 
 /// The sysctl that the gateway's and nginx's sockets follow; ours are set one by one.
 const CONGESTION_SYSCTL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -29,6 +30,11 @@ impl Folder {
         let path = parent.join(format!("sealgate-bench-{}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Folder(path))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     /// A path in it.
@@ -83,26 +89,50 @@ impl Drop for Congestion {
     }
 }
 
-/// A null store.
-pub(crate) fn null_store(keep: &str, keep_dir: Option<&Path>) -> Outcome<Child> {
+/// A null store with more arguments.
+pub(crate) fn null_store(keep: &str, more: &[String]) -> Outcome<Child> {
     let mut args: Vec<String> = ["null-store", "--listen", "127.0.0.1:0", "--keep", keep]
         .map(Into::into)
         .into();
-    if let Some(dir) = keep_dir {
-        args.extend(["--keep-dir".into(), dir.display().to_string()]);
-    }
+    args.extend_from_slice(more);
     Child::instrument("null store", &args)
 }
 
-/// The gateway before `store`, without an access log, as nginx is too.
+/// How a gateway is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What it stands before.
+    pub(crate) store: SocketAddr,
+    /// How it asks the kernel.
+    pub(crate) driver: Driver,
+    /// Its threads.
+    pub(crate) cores: usize,
+    /// TLS to clients and to the store with this certificate; to neither otherwise.
+    pub(crate) tls: Option<Files>,
+    /// Open files that it may have, if not as many as we.
+    pub(crate) files: Option<usize>,
+}
+
+impl Settings {
+    /// Without TLS.
+    pub(crate) fn new(store: SocketAddr, driver: Driver, cores: usize) -> Settings {
+        Settings {
+            store,
+            driver,
+            cores,
+            tls: None,
+            files: None,
+        }
+    }
+}
+
+/// The gateway, without an access log, as nginx is too.
 pub(crate) fn gateway(
+    name: &str,
     binary: &Path,
     folder: &Folder,
-    store: SocketAddr,
-    driver: Driver,
-    cores: usize,
+    settings: &Settings,
 ) -> Outcome<Child> {
-    let name = format!("gateway-{}", driver.name());
     let ring = folder.file("keys.ring");
     if !ring.exists() {
         let mut file = fs::OpenOptions::new()
@@ -114,36 +144,64 @@ pub(crate) fn gateway(
     }
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
     let config = folder.file(&format!("{name}.toml"));
-    fs::write(
-        &config,
-        configuration(addr, free_port()?, store, driver, cores, &ring),
-    )?;
+    fs::write(&config, configuration(addr, free_port()?, settings, &ring))?;
     // It may hold a secret, and the gateway insists.
     fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
     let mut command = Command::new(binary);
     command.args(["serve", "--config"]).arg(&config);
-    Child::server(&name, command, addr, &folder.file(&format!("{name}.log")))
+    let child = Child::server(name, command, addr, &folder.file(&format!("{name}.log")))?;
+    if let Some(files) = settings.files {
+        limit_files(child.process(), files)?;
+    }
+    Ok(child)
 }
 
-fn configuration(
-    addr: SocketAddr,
-    admin: u16,
-    store: SocketAddr,
-    driver: Driver,
-    cores: usize,
-    ring: &Path,
-) -> String {
+/// Lets this process have so many open files.
+pub(crate) fn allow_files(files: usize) -> Outcome<()> {
+    limit_files(Process::new(std::process::id()), files)
+}
+
+/// Raises a limit through `prlimit`, which is part of every Linux: there is no safe way in Rust.
+fn limit_files(process: Process, files: usize) -> Outcome<()> {
+    let output = Command::new("prlimit")
+        .args([
+            "--pid",
+            &process.id().to_string(),
+            &format!("--nofile={files}:"),
+        ])
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(format!(
+        "{files} open files are needed (ulimit -Hn): {}",
+        said.trim()
+    )
+    .into())
+}
+
+fn configuration(addr: SocketAddr, admin: u16, settings: &Settings, ring: &Path) -> String {
+    let Settings { store, cores, .. } = settings;
     let User {
         access_key,
         secret_key,
         region,
     } = User::of_bench();
-    let driver = driver.name();
+    let driver = settings.driver.name();
     let ring = ring.display();
+    let (mut listen, mut endpoint) = (String::new(), format!("endpoint = \"http://{store}\""));
+    if let Some(files) = &settings.tls {
+        let (cert, key) = (files.cert.display(), files.key.display());
+        listen = format!("tls.cert = \"{cert}\"\ntls.key = \"{key}\"");
+        let port = store.port();
+        endpoint = format!("endpoint = \"https://{HOST}:{port}\"\nca_file = \"{cert}\"");
+    }
     format!(
         r#"[listen]
 s3 = "{addr}"
 admin = "127.0.0.1:{admin}"
+{listen}
 
 [runtime]
 cores = {cores}
@@ -154,7 +212,7 @@ access = "off"
 
 [backend]
 type = "s3"
-endpoint = "http://{store}"
+{endpoint}
 region = "{region}"
 access_key = "{access_key}"
 secret_key = "{secret_key}"
@@ -173,15 +231,20 @@ key = "bench"
 access_key = "{access_key}"
 secret_key = "{secret_key}"
 allow = [{{ bucket = "*", actions = ["*"] }}]
+
+[anonymous]
+allow = [{{ bucket = "*", actions = ["read"] }}]
 "#
     )
 }
 
-/// nginx before `store`: one worker, keep-alive on both sides, no logs.
-pub(crate) fn nginx(folder: &Folder, store: SocketAddr) -> Outcome<Child> {
+/// nginx before `store`: one worker, keep-alive on both sides, no logs, buffers of so many KiB.
+pub(crate) fn nginx(folder: &Folder, store: SocketAddr, buffer: usize) -> Outcome<Child> {
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
-    let config = folder.file("nginx.conf");
-    let temp = folder.file("nginx");
+    let name = format!("nginx-{buffer}");
+    let config = folder.file(&format!("{name}.conf"));
+    let temp = folder.file(&name);
+    let busy = 2 * buffer;
     fs::create_dir_all(&temp)?;
     let temp = temp.display();
     fs::write(
@@ -197,8 +260,9 @@ pub(crate) fn nginx(folder: &Folder, store: SocketAddr) -> Outcome<Child> {
              proxy_http_version 1.1; proxy_set_header Connection \"\";\n      \
              proxy_set_header Host $http_host;\n      \
              proxy_request_buffering off; proxy_max_temp_file_size 0;\n      \
-             proxy_buffers 8 256k; proxy_buffer_size 256k; proxy_busy_buffers_size 512k;\n      \
-             client_body_buffer_size 256k;\n    }}\n  }}\n}}\n"
+             proxy_buffers 8 {buffer}k; proxy_buffer_size {buffer}k; \
+             proxy_busy_buffers_size {busy}k;\n      \
+             client_body_buffer_size {buffer}k;\n    }}\n  }}\n}}\n"
         ),
     )?;
     let mut command = Command::new("nginx");
@@ -207,7 +271,7 @@ pub(crate) fn nginx(folder: &Folder, store: SocketAddr) -> Outcome<Child> {
         .arg(&config)
         .arg("-p")
         .arg(folder.file(""));
-    Child::server("nginx", command, addr, &folder.file("nginx.log")).map_err(|e| {
+    Child::server(&name, command, addr, &folder.file(&format!("{name}.log"))).map_err(|e| {
         format!("{e}\nnginx is one of the contenders: apt-get install nginx-light, or --no-nginx")
             .into()
     })

@@ -1,22 +1,41 @@
-//! The load generator: a closed loop of PUTs or GETs over keep-alive connections.
+//! The load generator: requests of one kind or a mix of them over keep-alive connections, in a closed loop or at a fixed
+//! rate, in any form of signature.
 
+mod forms;
+mod gate;
+mod idle;
+mod mix;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hdrhistogram::Histogram;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::task::LocalSet;
 
-use crate::client::{Answer, Client, User, create_bucket, unix_seconds};
+use crate::client::{Answer, Client, User, create_bucket, element, unix_seconds};
+use crate::content::Content;
 use crate::net::Outcome;
-use crate::units::{GIB, MIB, fill_pattern, parse_size};
+use crate::tls;
+use crate::units::{GIB, parse_size, splitmix};
+pub(crate) use forms::{Form, Sum};
+use forms::{Payload, Prepared, prepare};
+use gate::Gate;
+pub(crate) use idle::Idle;
+pub(crate) use mix::{Verb, Weighted};
 
 /// Signatures are made anew after this: a store refuses those older than 15 minutes.
 const SIGNED_FOR: i64 = 300;
+
+/// Requests that a connection keeps signed.
+const KEEP_PREPARED: usize = 64;
 
 /// How often a request that is answered 503 is sent again, as S3 clients do.
 const RETRIES: u32 = 60;
@@ -24,36 +43,45 @@ const RETRIES: u32 = 60;
 /// Pause before that. Real clients begin with less and double it.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(crate) enum Verb {
-    /// Upload objects with unsigned payloads, all with the same content
-    Put,
-    /// Download one object again and again
-    Get,
-}
-
 /// `sealgate-bench load`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// What to do
-    #[arg(value_enum)]
-    pub(crate) verb: Verb,
+    /// What to do: put, get, range, head, list or multipart; or several with weights, such as get=8,put=2
+    pub(crate) mix: Weighted<Verb>,
     /// Address of the store or gateway
     #[arg(long)]
     pub(crate) to: SocketAddr,
+    /// TLS, and this is the certificate to trust (for the name localhost)
+    #[arg(long)]
+    pub(crate) trust: Option<PathBuf>,
     /// Bucket; created when missing
     #[arg(long, default_value = "bench")]
     pub(crate) bucket: String,
-    /// Object key; uploads get the number of the connection appended
+    /// Object key, or prefix to list. With several sizes -SIZE is appended, with --keys -NUMBER; to uploads without
+    /// --keys -CONNECTION
     #[arg(long, default_value = "load")]
     pub(crate) key: String,
-    /// Bytes of an object
-    #[arg(long, value_parser = parse_size, default_value = "1GiB")]
-    pub(crate) size: u64,
+    /// Number of different keys, used in turn
+    #[arg(long, default_value_t = 0)]
+    pub(crate) keys: u64,
+    /// Bytes of an object, or several sizes with weights: 1KiB=9,1GiB=1
+    #[arg(long, default_value = "1GiB")]
+    pub(crate) size: Weighted<u64>,
+    /// Bytes of a range
+    #[arg(long, value_parser = parse_size, default_value = "64KiB")]
+    pub(crate) range: u64,
+    /// Bytes of a part
+    #[arg(long, value_parser = parse_size, default_value = "8MiB")]
+    pub(crate) part: u64,
     /// Requests in all
     #[arg(long, default_value_t = 1)]
     pub(crate) count: u64,
+    /// End after so many seconds, if not before
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Requests per second, whatever the server does (an open loop); a closed loop unless given
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
     /// Connections
     #[arg(long, default_value_t = 1)]
     pub(crate) connections: usize,
@@ -63,6 +91,18 @@ pub(crate) struct Options {
     /// Bytes per second of each upload; unbounded unless given
     #[arg(long, value_parser = parse_size)]
     pub(crate) pace: Option<u64>,
+    /// How to sign
+    #[arg(long, value_enum, default_value = "unsigned")]
+    pub(crate) form: Form,
+    /// Sign each request anew, instead of once for many: its date and signature are new to the server
+    #[arg(long)]
+    pub(crate) sign_each: bool,
+    /// A checksum that goes along with uploads
+    #[arg(long, value_enum)]
+    pub(crate) checksum: Option<Sum>,
+    /// Compare what comes with what was sent; read uploads back
+    #[arg(long)]
+    pub(crate) verify: bool,
     /// Access key
     #[arg(long, default_value_t = User::of_bench().access_key)]
     pub(crate) access_key: String,
@@ -75,7 +115,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `count` requests of `size` bytes, spread over `connections`.
+    /// One request, signed in a header without its payload.
     pub(crate) fn new(verb: Verb, to: SocketAddr, key: &str, size: u64) -> Options {
         let User {
             access_key,
@@ -83,15 +123,25 @@ impl Options {
             region,
         } = User::of_bench();
         Options {
-            verb,
+            mix: Weighted::only(verb),
             to,
+            trust: None,
             bucket: "bench".into(),
             key: key.into(),
-            size,
+            keys: 0,
+            size: Weighted::only(size),
+            range: 64 << 10,
+            part: 8 << 20,
             count: 1,
+            seconds: None,
+            rate: None,
             connections: 1,
             threads: 1,
             pace: None,
+            form: Form::Unsigned,
+            sign_each: false,
+            checksum: None,
+            verify: false,
             access_key,
             secret_key,
             region,
@@ -105,11 +155,37 @@ impl Options {
         self
     }
 
+    /// The same in another form.
+    pub(crate) fn form(mut self, form: Form) -> Options {
+        self.form = form;
+        self
+    }
+
     fn user(&self) -> User {
         User {
             access_key: self.access_key.clone(),
             secret_key: self.secret_key.clone(),
             region: self.region.clone(),
+        }
+    }
+
+    async fn connect(&self) -> Outcome<Client> {
+        Ok(match &self.trust {
+            None => Client::connect(self.to, &self.user())?,
+            Some(cert) => Client::connect_tls(self.to, &self.user(), tls::connector(cert)?).await?,
+        })
+    }
+
+    /// Key of a request.
+    fn key(&self, verb: Verb, connection: usize, number: u64, size: u64) -> String {
+        let mut key = self.key.clone();
+        if self.size.all().count() > 1 {
+            key += &format!("-{size}");
+        }
+        match self.keys {
+            0 if verb.writes() => key + &format!("-{connection}"),
+            0 => key,
+            n => key + &format!("-{}", number % n),
         }
     }
 }
@@ -125,19 +201,19 @@ pub(crate) struct Summary {
     pub(crate) bytes: u64,
     /// From the first request to the last answer.
     pub(crate) elapsed: Duration,
-    /// Nanoseconds from the first byte of a request to the last of its answer.
-    pub(crate) latency: Histogram<u64>,
+    /// Nanoseconds from when a request was to start to the last byte of its answer, of each kind of request.
+    pub(crate) latencies: BTreeMap<Verb, Histogram<u64>>,
 }
 
 impl Summary {
-    fn empty() -> Outcome<Summary> {
-        Ok(Summary {
+    fn empty() -> Summary {
+        Summary {
             requests: 0,
             retries: 0,
             bytes: 0,
             elapsed: Duration::ZERO,
-            latency: Histogram::new(3)?,
-        })
+            latencies: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, other: &Summary) -> Outcome<()> {
@@ -145,25 +221,60 @@ impl Summary {
         self.retries += other.retries;
         self.bytes += other.bytes;
         self.elapsed = self.elapsed.max(other.elapsed);
-        self.latency.add(&other.latency)?;
+        for (verb, latency) in &other.latencies {
+            self.latency(*verb)?.add(latency)?;
+        }
         Ok(())
     }
 
-    /// Requests in a second.
+    fn latency(&mut self, verb: Verb) -> Outcome<&mut Histogram<u64>> {
+        use std::collections::btree_map::Entry;
+        Ok(match self.latencies.entry(verb) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Histogram::new(3)?),
+        })
+    }
+
+    /// Requests per second.
     pub(crate) fn rate(&self) -> f64 {
         self.requests as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// A latency in microseconds.
+    /// A percentile of the latencies of all requests in microseconds.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
-        self.latency.value_at_percentile(percent) as f64 / 1e3
+        let mut all = self.latencies.values();
+        let Some(mut sum) = all.next().cloned() else {
+            return f64::NAN;
+        };
+        for other in all {
+            // Of the same make: cannot fail.
+            let _ = sum.add(other);
+        }
+        sum.value_at_percentile(percent) as f64 / 1e3
     }
+}
+
+fn show(latency: &Histogram<u64>) -> serde_json::Value {
+    let at = |percent| latency.value_at_percentile(percent) as f64 / 1e3;
+    serde_json::json!({
+        "count": latency.len(),
+        "p50": at(50.0),
+        "p90": at(90.0),
+        "p99": at(99.0),
+        "p99.9": at(99.9),
+        "max": latency.max() as f64 / 1e3,
+    })
 }
 
 /// Runs the command and prints its summary as one line of JSON.
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     let summary = generate(options)?;
     let seconds = summary.elapsed.as_secs_f64();
+    let latencies: BTreeMap<_, _> = summary
+        .latencies
+        .iter()
+        .map(|(verb, latency)| (verb.name(), show(latency)))
+        .collect();
     let report = serde_json::json!({
         "requests": summary.requests,
         "retries": summary.retries,
@@ -171,13 +282,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
         "seconds": seconds,
         "requests_per_second": summary.rate(),
         "gib_per_second": summary.bytes as f64 / GIB as f64 / seconds,
-        "latency_us": {
-            "p50": summary.percentile(50.0),
-            "p90": summary.percentile(90.0),
-            "p99": summary.percentile(99.0),
-            "p99.9": summary.percentile(99.9),
-            "max": summary.latency.max() as f64 / 1e3,
-        },
+        "latency_us": latencies,
     });
     println!("{report}");
     Ok(())
@@ -186,19 +291,43 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
 /// Makes the load. The first failure ends all of it.
 pub(crate) fn generate(options: &Options) -> Outcome<Summary> {
     let options = Arc::new(options.clone());
-    let left = Arc::new(AtomicU64::new(options.count));
     let threads = options.threads.clamp(1, options.connections.max(1));
+    if options.mix.all().any(Verb::writes) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let mut client = options.connect().await?;
+            create_bucket(&mut client, &options.bucket).await
+        })?;
+    }
+    let taken = Arc::new(AtomicU64::new(0));
+    let until = options
+        .seconds
+        .map(|s| Instant::now() + Duration::from_secs_f64(s));
+    let mut clock = options
+        .rate
+        .map(|rate| gate::clock(rate, options.count, options.seconds, threads).into_iter());
     let mut workers = Vec::new();
     for thread in 0..threads {
-        let (options, left) = (options.clone(), left.clone());
+        let (options, taken) = (options.clone(), taken.clone());
+        let tickets = clock.as_mut().and_then(Iterator::next);
         workers.push(std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
-            LocalSet::new().block_on(&runtime, share(options, left, thread, threads))
+            let gate = match tickets {
+                Some(tickets) => Gate::Open(Rc::new(tickets.into())),
+                None => Gate::Closed {
+                    taken,
+                    count: options.count,
+                    until,
+                },
+            };
+            LocalSet::new().block_on(&runtime, share(options, gate, thread, threads))
         }));
     }
-    let mut all = Summary::empty()?;
+    let mut all = Summary::empty();
     for worker in workers {
         all.add(&worker.join().map_err(|_| "a load thread panicked")??)?;
     }
@@ -208,132 +337,261 @@ pub(crate) fn generate(options: &Options) -> Outcome<Summary> {
 /// One thread's share of the connections.
 async fn share(
     options: Arc<Options>,
-    left: Arc<AtomicU64>,
+    gate: Gate,
     thread: usize,
     threads: usize,
 ) -> Outcome<Summary> {
-    if thread == 0 && options.verb == Verb::Put {
-        let mut client = Client::connect(options.to, &options.user())?;
-        create_bucket(&mut client, &options.bucket).await?;
-    }
-    let mut content = vec![0; MIB];
-    fill_pattern(1, 0, &mut content);
-    let content: Rc<[u8]> = content.into();
     let started = Instant::now();
+    let summary = Rc::new(RefCell::new(Summary::empty()));
     let mut running = Vec::new();
     for number in (thread..options.connections).step_by(threads) {
-        let one = connection(options.clone(), left.clone(), number, content.clone());
-        running.push(tokio::task::spawn_local(one));
+        let mut one = Connection {
+            client: options.connect().await?,
+            options: options.clone(),
+            number,
+            signed_at: 0,
+            prepared: HashMap::new(),
+            summary: summary.clone(),
+        };
+        let gate = gate.clone();
+        running.push(tokio::task::spawn_local(async move {
+            while let Some(ticket) = gate.next().await {
+                one.step(ticket).await?;
+            }
+            Outcome::Ok(())
+        }));
     }
-    let mut all = Summary::empty()?;
     for one in running {
-        all.add(&one.await??)?;
+        one.await??;
     }
+    let mut all = summary.replace(Summary::empty());
     all.elapsed = started.elapsed();
     Ok(all)
 }
 
-/// Requests over one connection until none is left.
-async fn connection(
+/// A connection and what it keeps between requests.
+struct Connection {
+    client: Client,
     options: Arc<Options>,
-    left: Arc<AtomicU64>,
     number: usize,
-    content: Rc<[u8]>,
-) -> Outcome<Summary> {
-    let mut client = Client::connect(options.to, &options.user())?;
-    let (method, target, length) = match options.verb {
-        Verb::Put => {
-            let target = format!("/{}/{}-{number}", options.bucket, options.key);
-            (Method::PUT, target, Some(options.size))
+    signed_at: i64,
+    /// Signed requests by method, size and target.
+    prepared: HashMap<(Method, u64, String), Rc<Prepared>>,
+    summary: Rc<RefCell<Summary>>,
+}
+
+impl Connection {
+    async fn step(&mut self, ticket: gate::Ticket) -> Outcome<()> {
+        let options = self.options.clone();
+        let verb = options.mix.pick(ticket.number, 1);
+        let size = options.size.pick(ticket.number, 2);
+        let key = options.key(verb, self.number, ticket.number, size);
+        let target = format!("/{}/{key}", options.bucket);
+        let bytes = match verb {
+            Verb::Put => {
+                let payload = Payload::Content(size, options.checksum);
+                self.send(Method::PUT, &target, HeaderMap::new(), payload)
+                    .await?;
+                size
+            }
+            Verb::Get => {
+                self.read(&target, size, None).await?;
+                size
+            }
+            Verb::Range => {
+                let len = options.range.min(size);
+                let from = splitmix(ticket.number) % (size - len + 1);
+                self.read(&target, size, Some(from..from + len)).await?;
+                len
+            }
+            Verb::Head => {
+                let answer = self.send(Method::HEAD, &target, HeaderMap::new(), Payload::None);
+                let answer = answer.await?;
+                if answer.header("content-length") != size.to_string() {
+                    let len = answer.header("content-length");
+                    return Err(format!("HEAD {target}: {len} bytes, not {size}").into());
+                }
+                0
+            }
+            Verb::List => {
+                self.list().await?;
+                0
+            }
+            Verb::Multipart => {
+                self.multipart(&target, size).await?;
+                size
+            }
+        };
+        let elapsed = ticket.start.elapsed().as_nanos() as u64;
+        {
+            let mut summary = self.summary.borrow_mut();
+            summary.requests += 1;
+            summary.bytes += bytes;
+            summary.latency(verb)?.record(elapsed)?;
         }
-        Verb::Get => {
-            let target = format!("/{}/{}", options.bucket, options.key);
-            (Method::GET, target, None)
+        if options.verify && verb.writes() {
+            self.read(&target, size, None).await?;
         }
-    };
-    let mut summary = Summary::empty()?;
-    let mut signed_at = 0;
-    let mut head = Vec::new();
-    while take_one(&left) {
-        if unix_seconds() - signed_at > SIGNED_FOR {
-            signed_at = unix_seconds();
-            head = client.head(&method, &target, HeaderMap::new(), length);
+        Ok(())
+    }
+
+    async fn list(&mut self) -> Outcome<()> {
+        let (bucket, key) = (&self.options.bucket, &self.options.key);
+        let target = format!("/{bucket}?list-type=2&max-keys=1000&prefix={key}");
+        let answer = self
+            .send(Method::GET, &target, HeaderMap::new(), Payload::None)
+            .await?;
+        let wanted = self.options.keys.min(1000);
+        let found = answer.text.matches("<Key>").count() as u64;
+        if self.options.verify && found != wanted {
+            return Err(format!("GET {target}: {found} keys, not {wanted}").into());
         }
-        let started = Instant::now();
+        Ok(())
+    }
+
+    async fn read(
+        &mut self,
+        target: &str,
+        size: u64,
+        range: Option<std::ops::Range<u64>>,
+    ) -> Outcome<()> {
+        let mut headers = HeaderMap::new();
+        let wanted = range.clone().unwrap_or(0..size);
+        if let Some(range) = range {
+            let value = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+            headers.insert(header::RANGE, HeaderValue::from_str(&value)?);
+        }
+        let verify = self.options.verify;
+        let mut wrong = None;
+        let answer = self
+            .exchange(
+                Method::GET,
+                target,
+                headers,
+                Payload::None,
+                |offset, piece| {
+                    let at = wanted.start + offset;
+                    if verify && !Content::get().matches(at, piece) {
+                        wrong.get_or_insert(at);
+                    }
+                },
+            )
+            .await?;
+        if let Some(at) = wrong {
+            return Err(format!("GET {target}: what comes at byte {at} was not sent").into());
+        }
+        let len = wanted.end - wanted.start;
+        if answer.len != len {
+            return Err(format!("GET {target}: {} bytes, not {len}", answer.len).into());
+        }
+        Ok(())
+    }
+
+    async fn multipart(&mut self, target: &str, size: u64) -> Outcome<()> {
+        let none = HeaderMap::new;
+        let create = format!("{target}?uploads=");
+        let answer = self
+            .send(Method::POST, &create, none(), Payload::None)
+            .await?;
+        let id = element(&answer.text, "UploadId")
+            .ok_or("no UploadId")?
+            .to_owned();
+        let mut document = String::from("<CompleteMultipartUpload>");
+        // Each part is the content from its first byte: downloads compare only if parts are of whole mebibytes.
+        for number in 1..=size.div_ceil(self.options.part).max(1) {
+            let len = self
+                .options
+                .part
+                .min(size - (number - 1) * self.options.part);
+            let part = format!("{target}?partNumber={number}&uploadId={id}");
+            let payload = Payload::Content(len, self.options.checksum);
+            let answer = self.send(Method::PUT, &part, none(), payload).await?;
+            let etag = answer.header("etag");
+            document +=
+                &format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>");
+        }
+        document += "</CompleteMultipartUpload>";
+        let complete = format!("{target}?uploadId={id}");
+        let payload = Payload::Text(document.as_bytes());
+        self.send(Method::POST, &complete, none(), payload).await?;
+        Ok(())
+    }
+
+    /// A request whose answer is a document, or nothing.
+    async fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        payload: Payload<'_>,
+    ) -> Outcome<Answer> {
+        let mut text = Vec::new();
+        let keep = |_: u64, piece: &[u8]| text.extend_from_slice(piece);
+        let mut answer = self
+            .exchange(method, target, headers, payload, keep)
+            .await?;
+        answer.text = String::from_utf8_lossy(&text).into_owned();
+        Ok(answer)
+    }
+
+    async fn exchange(
+        &mut self,
+        method: Method,
+        target: &str,
+        headers: HeaderMap,
+        payload: Payload<'_>,
+        mut each: impl FnMut(u64, &[u8]),
+    ) -> Outcome<Answer> {
         let mut left = RETRIES;
-        let answer = loop {
-            let answer = exchange(&mut client, &options, &method, &head, &content).await?;
+        loop {
+            let prepared = self.prepared(&method, target, &headers, payload)?;
+            forms::send(&mut self.client, &prepared, self.options.pace).await?;
+            let answer = self.client.answer(&method, false, &mut each).await?;
             if answer.head.status != StatusCode::SERVICE_UNAVAILABLE || left == 0 {
-                break answer.ok(&format!("{method} {target}"))?;
+                return answer.ok(&format!("{method} {target}"));
             }
             left -= 1;
-            summary.retries += 1;
+            self.summary.borrow_mut().retries += 1;
             tokio::time::sleep(RETRY_AFTER).await;
+        }
+    }
+
+    fn prepared(
+        &mut self,
+        method: &Method,
+        target: &str,
+        headers: &HeaderMap,
+        payload: Payload<'_>,
+    ) -> Outcome<Rc<Prepared>> {
+        let len = match payload {
+            Payload::None => 0,
+            Payload::Text(_) => u64::MAX,
+            Payload::Content(len, _) => len,
         };
-        if options.verb == Verb::Get && answer.len != options.size {
-            return Err(format!("{target} has {} bytes, not {}", answer.len, options.size).into());
+        let now = unix_seconds();
+        if now - self.signed_at > SIGNED_FOR || self.prepared.len() >= KEEP_PREPARED {
+            self.signed_at = now;
+            self.prepared.clear();
         }
-        summary.requests += 1;
-        summary.bytes += options.size;
-        summary
-            .latency
-            .record(started.elapsed().as_nanos() as u64)?;
-    }
-    Ok(summary)
-}
-
-fn take_one(left: &AtomicU64) -> bool {
-    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-        .is_ok()
-}
-
-/// One request and its answer.
-async fn exchange(
-    client: &mut Client,
-    options: &Options,
-    method: &Method,
-    head: &[u8],
-    content: &[u8],
-) -> Outcome<Answer> {
-    match options.verb {
-        Verb::Put => upload(client, head, options.size, options.pace, content).await?,
-        Verb::Get => client.send(head).await?,
-    }
-    client.answer(method, false, |_, _| {}).await
-}
-
-/// How long to wait so that `done` bytes in that time are no more than the pace.
-fn ahead(pace: Option<u64>, started: Instant, done: u64) -> Option<Duration> {
-    let due = Duration::from_secs_f64(done as f64 / pace? as f64);
-    due.checked_sub(started.elapsed())
-}
-
-async fn upload(
-    client: &mut Client,
-    head: &[u8],
-    size: u64,
-    pace: Option<u64>,
-    content: &[u8],
-) -> Outcome<()> {
-    if size <= 64 << 10 {
-        let mut all = head.to_vec();
-        all.extend_from_slice(&content[..size as usize]);
-        client.send(&all).await?;
-        return Ok(());
-    }
-    let started = Instant::now();
-    client.send(head).await?;
-    let mut sent = 0;
-    while sent < size {
-        let piece = (size - sent).min(content.len() as u64);
-        // An early refusal closes the connection: the answer says more than a broken pipe.
-        if client.send(&content[..piece as usize]).await.is_err() {
-            break;
+        let key = (method.clone(), len, target.to_owned());
+        let form = self.options.form;
+        // Documents and ranges are never the same twice.
+        let again = headers.is_empty() && len != u64::MAX && !self.options.sign_each;
+        if let Some(known) = self.prepared.get(&key).filter(|_| again) {
+            return Ok(known.clone());
         }
-        sent += piece;
-        if let Some(wait) = ahead(pace, started, sent) {
-            tokio::time::sleep(wait).await;
+        let made = prepare(
+            &mut self.client,
+            form,
+            method,
+            target,
+            headers.clone(),
+            payload,
+        )?;
+        let made = Rc::new(made);
+        if again {
+            self.prepared.insert(key, made.clone());
         }
+        Ok(made)
     }
-    Ok(())
 }

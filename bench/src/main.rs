@@ -11,6 +11,7 @@ mod big;
 mod client;
 mod compare;
 mod contenders;
+mod content;
 mod load;
 mod net;
 mod null_store;
@@ -19,6 +20,7 @@ mod relay;
 mod report;
 mod rewrap;
 mod rss;
+mod tls;
 mod units;
 
 use std::process::ExitCode;
@@ -36,7 +38,7 @@ struct Cli {
 enum Command {
     /// An S3 store that discards what it is sent, or keeps some of it
     NullStore(null_store::Options),
-    /// PUT or GET objects over many connections
+    /// Requests over many connections: a closed loop, or at a fixed rate
     Load(load::Options),
     /// A floor program: R (bare relay) or RA (relay and AES-256-GCM)
     Relay(relay::Options),

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::client::Stream;
 use crate::net::{self, Outcome};
+use crate::tls::Files;
 use crate::units::parse_size;
 use connection::Connection;
 use pace::{Pace, parse_bandwidth, parse_latency};
@@ -48,20 +50,42 @@ pub(crate) struct Options {
     /// Bytes per second of each connection, in each direction (100MB); no limit when left out
     #[arg(long, value_parser = parse_bandwidth)]
     bandwidth: Option<u64>,
+    /// TLS with this certificate, PEM
+    #[arg(long, requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
 }
 
 /// Serves until it is killed.
 pub(crate) fn run(options: &Options) -> Outcome<()> {
     let state = Arc::new(State::new(options)?);
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(cert), Some(key)) => {
+            let (cert, key) = (cert.clone(), key.clone());
+            Some(Files { cert, key }.acceptor()?)
+        }
+        _ => None,
+    };
     net::runtime(options.threads)?.block_on(async {
         let listener = net::listen_async(options.listen)?;
         net::announce(listener.local_addr()?);
         loop {
             let (stream, _) = listener.accept().await?;
             let pace = Pace::new(options.latency, options.bandwidth.unwrap_or(0));
-            let connection = Connection::new(stream, state.clone(), pace);
+            let (state, tls) = (state.clone(), tls.clone());
             // A connection that breaks is its client's affair.
-            tokio::spawn(async move { drop(connection.serve().await) });
+            tokio::spawn(async move {
+                let stream: Box<dyn Stream> = match tls {
+                    None => Box::new(stream),
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => Box::new(stream),
+                        Err(_) => return,
+                    },
+                };
+                drop(Connection::new(stream, state, pace).serve().await);
+            });
         }
     })
 }

@@ -13,10 +13,45 @@ use crate::net::{ANNOUNCEMENT, Outcome};
 /// How long a process may take until it listens.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
+/// A process that is asked about; whoever started it ends it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(u32);
+
+impl Process {
+    /// By its id.
+    pub(crate) const fn new(pid: u32) -> Process {
+        Process(pid)
+    }
+
+    /// Its id.
+    pub(crate) const fn id(self) -> u32 {
+        self.0
+    }
+
+    /// Seconds of CPU that it and its children have used, user and system.
+    pub(crate) fn cpu(self) -> Outcome<f64> {
+        let mut nanoseconds = cpu_nanoseconds(self.0)?;
+        for child in children(self.0) {
+            nanoseconds += cpu_nanoseconds(child)?;
+        }
+        Ok(nanoseconds as f64 / 1e9)
+    }
+
+    /// A line of `/proc/PID/status` that is in KiB (`VmHWM`, `VmRSS`), in bytes.
+    pub(crate) fn memory(self, line: &str) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0))?;
+        status
+            .lines()
+            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
+            .and_then(|value| value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+            .map(|kib| kib << 10)
+            .ok_or_else(|| format!("process {} has no {line}", self.0).into())
+    }
+}
+
 /// A child process that is ended when this is dropped.
 pub(crate) struct Child {
     inner: std::process::Child,
-    name: String,
     addr: SocketAddr,
 }
 
@@ -38,11 +73,7 @@ impl Child {
             .parse()?;
         // So that it never blocks on a full pipe.
         thread::spawn(move || lines.for_each(drop));
-        Ok(Child {
-            inner,
-            name: name.to_owned(),
-            addr,
-        })
+        Ok(Child { inner, addr })
     }
 
     /// Starts `command`, its output going to `log`, and waits until `addr` accepts connections.
@@ -59,11 +90,7 @@ impl Child {
             .stdout(out)
             .spawn()
             .map_err(|e| format!("cannot start {name} ({command:?}): {e}"))?;
-        let mut child = Child {
-            inner,
-            name: name.to_owned(),
-            addr,
-        };
+        let mut child = Child { inner, addr };
         let started = Instant::now();
         while TcpStream::connect_timeout(&addr, Duration::from_secs(1)).is_err() {
             if let Some(status) = child.inner.try_wait()? {
@@ -85,30 +112,14 @@ impl Child {
         self.addr
     }
 
-    /// What it is called in reports.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Seconds of CPU that it and its children have used, user and system.
-    pub(crate) fn cpu(&self) -> Outcome<f64> {
-        let own = self.inner.id();
-        let mut nanoseconds = cpu_nanoseconds(own)?;
-        for child in children(own) {
-            nanoseconds += cpu_nanoseconds(child)?;
-        }
-        Ok(nanoseconds as f64 / 1e9)
+    /// The kernel's books on it.
+    pub(crate) fn process(&self) -> Process {
+        Process(self.inner.id())
     }
 
     /// A line of `/proc/PID/status` that is in KiB (`VmHWM`, `VmRSS`), in bytes.
     pub(crate) fn memory(&self, line: &str) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.inner.id()))?;
-        status
-            .lines()
-            .find_map(|l| l.strip_prefix(line)?.strip_prefix(':'))
-            .and_then(|value| value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-            .map(|kib| kib << 10)
-            .ok_or_else(|| format!("{} has no {line}", self.name).into())
+        self.process().memory(line)
     }
 
     /// Asks it to end (SIGTERM through `kill`, which lets nginx take its workers along), then makes it.

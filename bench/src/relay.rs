@@ -34,6 +34,20 @@ pub(crate) enum Floor {
     Ra,
 }
 
+impl Floor {
+    /// All of them.
+    pub(crate) const ALL: [Floor; 3] = [Floor::R, Floor::Ru, Floor::Ra];
+
+    /// In tables.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Floor::R => "R",
+            Floor::Ru => "R on the gateway's runtime",
+            Floor::Ra => "RA",
+        }
+    }
+}
+
 /// Which way the payload goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(crate) enum Direction {

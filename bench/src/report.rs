@@ -4,23 +4,19 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::compare::{Sample, Samples, Verdict, Work};
+use crate::compare::{Cell, Sample, Samples, Unit, Verdict, Work};
 use crate::net::{CONGESTION, Outcome};
 use crate::process::Machine;
-use crate::units::{median, show_size};
+use crate::units::median;
 
 pub(crate) struct Report<'a> {
     pub(crate) machine: Machine,
-    pub(crate) size: u64,
     pub(crate) rounds: usize,
     pub(crate) cores: usize,
+    /// How long it all took.
+    pub(crate) seconds: u64,
     pub(crate) samples: &'a Samples,
     pub(crate) verdicts: &'a [Verdict],
-}
-
-/// Median of the costs.
-pub(crate) fn median_cost(samples: &[Sample]) -> f64 {
-    median(&samples.iter().map(|s| s.cost).collect::<Vec<_>>())
 }
 
 impl Report<'_> {
@@ -33,73 +29,64 @@ impl Report<'_> {
         }
         text += &format!(
             "- {} rounds, contenders in turn, medians; {CONGESTION}; gateway with {} core(s), \
-             relays and nginx with one\n\n",
-            self.rounds, self.cores
+             relays and nginx with one; {} s in all\n\n",
+            self.rounds, self.cores, self.seconds
         );
-        if !self.verdicts.is_empty() {
-            text += "| goal | gateway | against | ratio | goal | |\n|---|---|---|---|---|---|\n";
-        }
-        for v in self.verdicts {
-            let met = if v.ratio <= v.goal {
-                "met"
-            } else {
-                "**missed**"
-            };
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                text,
-                "| {} | {:.3} | {:.3} | {:.2} | ≤ {} | {met} |",
-                v.what, v.gateway, v.against, v.ratio, v.goal
-            );
-        }
-        for (work, title) in [
-            (
-                Work::Put,
-                format!("PUT {}: CPU-s/GiB", show_size(self.size)),
-            ),
-            (
-                Work::Get,
-                format!("GET {}: CPU-s/GiB", show_size(self.size)),
-            ),
-            (Work::SmallGet, "GET 1 KiB: CPU-µs per request".to_owned()),
-        ] {
-            text += &self.table(work, &title);
+        text += &self.goals();
+        for work in self.samples.works() {
+            text += &self.table(work);
         }
         text
     }
 
-    fn table(&self, work: Work, title: &str) -> String {
-        let rate = match work {
-            Work::SmallGet => "requests/s; p50 / p99",
-            _ => "GiB/s",
-        };
+    fn goals(&self) -> String {
+        if self.verdicts.is_empty() {
+            return String::new();
+        }
+        let missed = self.verdicts.iter().filter(|v| !v.met()).count();
         let mut text = format!(
-            "\n## {title}\n\n| contender | driver | connections | median | min – max | {rate} |\n\
-             |---|---|---|---|---|---|\n"
+            "{} of {} met.\n\n| | what | gateway | against | result | goal | stretch | |\n\
+             |---|---|---|---|---|---|---|---|\n",
+            self.verdicts.len() - missed,
+            self.verdicts.len(),
         );
-        for (cell, samples) in self.samples.iter().filter(|(cell, _)| cell.work == work) {
-            let of = |f: fn(&Sample) -> f64| samples.iter().map(f).collect::<Vec<_>>();
-            let costs = of(|s| s.cost);
-            let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
-            let most = costs.iter().copied().fold(0.0, f64::max);
-            let digits = if work == Work::SmallGet { 1 } else { 3 };
-            let rate = median(&of(|s| s.rate));
-            let rate = match work {
-                Work::SmallGet => format!(
-                    "{rate:.0}; {:.0} / {:.0} µs",
-                    median(&of(|s| s.latency.map_or(f64::NAN, |l| l.0))),
-                    median(&of(|s| s.latency.map_or(f64::NAN, |l| l.1))),
-                ),
-                _ => format!("{rate:.2}"),
+        for v in self.verdicts {
+            let against = v.against.map_or(String::new(), number);
+            let stretch = v.stretch.map_or(String::new(), |s| format!("≤ {s}"));
+            let unit = if v.unit.is_empty() {
+                String::new()
+            } else {
+                format!(" {}", v.unit)
             };
+            // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {:.digits$} | {least:.digits$} – {most:.digits$} | {rate} |",
-                cell.contender,
-                cell.driver.name(),
-                cell.connections,
-                median(&costs),
+                "| {} | {} | {} | {against} | {}{unit} | ≤ {} | {stretch} | {} |",
+                v.goal,
+                v.what,
+                number(v.gateway),
+                number(v.result),
+                number(v.limit),
+                v.word(),
             );
+        }
+        text
+    }
+
+    fn table(&self, work: &Work) -> String {
+        let rate = match work.unit {
+            Unit::CpuPerGib => "GiB/s",
+            Unit::Mib | Unit::Kib | Unit::Seconds | Unit::CallsPerMib => "",
+            Unit::CpuPerRequest | Unit::Milliseconds => "requests/s; p50 / p99 / max",
+        };
+        let mut text = format!(
+            "\n## {}: {}\n\n| contender | driver | connections | median | min – max | {rate} |\n\
+             |---|---|---|---|---|---|\n",
+            work.title,
+            work.unit.name(),
+        );
+        for (cell, samples) in self.samples.cells().filter(|(cell, _)| cell.work == *work) {
+            text += &row(cell, samples);
         }
         text
     }
@@ -123,12 +110,11 @@ impl Report<'_> {
         fs::write(folder.join("report.md"), text)?;
         let rounds: Vec<_> = self
             .samples
-            .iter()
+            .cells()
             .map(|(cell, samples)| serde_json::json!({ "cell": cell, "rounds": samples }))
             .collect();
         let data = serde_json::json!({
             "machine": self.machine,
-            "size": self.size,
             "rounds": self.rounds,
             "gateway_cores": self.cores,
             "congestion_control": CONGESTION,
@@ -141,5 +127,45 @@ impl Report<'_> {
         )?;
         eprintln!("written to {}", folder.display());
         Ok(())
+    }
+}
+
+fn row(cell: &Cell, samples: &[Sample]) -> String {
+    let costs: Vec<f64> = samples.iter().map(|s| s.cost).collect();
+    let least = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = costs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let of = |f: &dyn Fn(&Sample) -> Option<f64>| {
+        let values: Vec<f64> = samples.iter().filter_map(f).collect();
+        (!values.is_empty()).then(|| median(&values))
+    };
+    let mut more = match of(&|s| s.rate) {
+        Some(rate) if rate < 100.0 => format!("{rate:.2}"),
+        Some(rate) => format!("{rate:.0}"),
+        None => String::new(),
+    };
+    if let (Some(p50), Some(p99), Some(max)) = (
+        of(&|s| s.latency.map(|l| l.p50)),
+        of(&|s| s.latency.map(|l| l.p99)),
+        of(&|s| s.latency.map(|l| l.max)),
+    ) {
+        let _ = write!(more, "; {p50:.0} / {p99:.0} / {max:.0} µs");
+    }
+    let digits = cell.work.unit.digits();
+    format!(
+        "| {} | {} | {} | {:.digits$} | {least:.digits$} – {most:.digits$} | {more} |\n",
+        cell.contender,
+        cell.driver.map_or("", |driver| driver.name()),
+        cell.connections,
+        median(&costs),
+    )
+}
+
+/// Three digits that mean something.
+fn number(value: f64) -> String {
+    match value.abs() {
+        a if a >= 100.0 => format!("{value:.0}"),
+        a if a >= 10.0 => format!("{value:.1}"),
+        a if a >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use crate::contenders::{self, Congestion, Folder};
+use crate::contenders::{self, Congestion, Folder, Settings};
 use crate::load::{self, Verb, generate};
 use crate::net::Outcome;
 use crate::relay::Driver;
@@ -49,9 +49,10 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let _congestion = Congestion::set();
     let folder = Folder::new(None)?;
     let binary = contenders::gateway_binary(options.gateway.as_deref())?;
-    let store = contenders::null_store("kept", None)?;
+    let store = contenders::null_store("kept", &[])?;
     let addr = store.addr();
-    let gateway = contenders::gateway(&binary, &folder, addr, options.driver, options.cores)?;
+    let settings = Settings::new(addr, options.driver, options.cores);
+    let gateway = contenders::gateway("gateway", &binary, &folder, &settings)?;
     let to = gateway.addr();
     generate(&load::Options::new(
         Verb::Put,

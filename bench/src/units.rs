@@ -49,7 +49,8 @@ pub(crate) fn fill_pattern(seed: u64, offset: u64, out: &mut [u8]) {
     rest.copy_from_slice(&splitmix(index).to_le_bytes()[..rest.len()]);
 }
 
-const fn splitmix(index: u64) -> u64 {
+/// A word of the pattern: also a random number that is the same in each run.
+pub(crate) const fn splitmix(index: u64) -> u64 {
     let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

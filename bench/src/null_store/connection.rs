@@ -12,13 +12,12 @@ use sealgate_http1::{
 };
 use sealgate_s3::range::{ByteRange, content_range};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::documents;
 use super::object::{Object, Piece, Run, Writer};
 use super::pace::Pace;
 use super::state::{Part, State, Upload};
-use crate::client::unix_seconds;
+use crate::client::{Stream, unix_seconds};
 use crate::units::MIB;
 
 /// The most bytes of a document that a client sends (a CompleteMultipartUpload of 10,000 parts).
@@ -28,7 +27,7 @@ const MAX_DOCUMENT: u64 = 4 << 20;
 const GATHER: u64 = 64 << 10;
 
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     state: Arc<State>,
     /// Received and not yet consumed.
     input: Vec<u8>,
@@ -109,7 +108,7 @@ fn copied(value: &HeaderValue) -> HeaderValue {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, state: Arc<State>, pace: Pace) -> Connection {
+    pub(super) fn new(stream: Box<dyn Stream>, state: Arc<State>, pace: Pace) -> Connection {
         Connection {
             stream,
             state,
@@ -136,6 +135,8 @@ impl Connection {
                     }
                     let keep_alive = head.keep_alive;
                     self.answer(Request::new(head)).await?;
+                    // TLS keeps what the socket did not take.
+                    self.stream.flush().await?;
                     if !keep_alive {
                         return Ok(());
                     }

@@ -1,0 +1,92 @@
+//! A store far away: 20 ms, and 100 MB/s for each connection (G16). One stream through the gateway, which may ask the
+//! store for several ranges or parts at once, against one stream to the store itself.
+
+use super::Group;
+use super::lab::Lab;
+use super::samples::{Cell, Samples, Unit, Verdict, Work};
+use crate::contenders;
+use crate::load::{self, Verb, generate};
+use crate::net::Outcome;
+use crate::process::Child;
+use crate::units::show_size;
+
+const LATENCY: &str = "20ms";
+const BANDWIDTH: &str = "100MB";
+
+/// Three times as fast.
+const LIMIT: f64 = 1.0 / 3.0;
+
+pub(super) struct Far {
+    store: Child,
+    gateway: Child,
+}
+
+impl Far {
+    pub(super) fn new(lab: &Lab) -> Outcome<Far> {
+        let args = ["--latency", LATENCY, "--bandwidth", BANDWIDTH].map(Into::into);
+        let store = contenders::null_store("kept", &args)?;
+        let mut settings = lab.settings(lab.driver());
+        settings.store = store.addr();
+        let gateway = lab.gateway("gateway-far", settings)?;
+        let size = lab.options.far_size;
+        generate(&load::Options::new(
+            Verb::Put,
+            gateway.addr(),
+            "kept-far",
+            size,
+        ))?;
+        generate(&load::Options::new(
+            Verb::Put,
+            store.addr(),
+            "plain-far",
+            size,
+        ))?;
+        Ok(Far { store, gateway })
+    }
+}
+
+fn work(lab: &Lab, verb: Verb) -> Work {
+    let (verb, size) = (verb.name().to_uppercase(), show_size(lab.options.far_size));
+    let title = format!("{verb} {size}, store {LATENCY} away, {BANDWIDTH}/s per connection");
+    Work::new(title, Unit::Seconds)
+}
+
+impl Group for Far {
+    fn round(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
+        for verb in [Verb::Get, Verb::Put] {
+            for (name, child, key, driver) in [
+                ("the store itself", &self.store, "plain-far-0", None),
+                ("gateway", &self.gateway, "kept-far-0", Some(lab.driver())),
+            ] {
+                let key = if verb.writes() { "dropped" } else { key };
+                let load = load::Options::new(verb, child.addr(), key, lab.options.far_size);
+                let cell = Cell {
+                    work: work(lab, verb),
+                    contender: name.into(),
+                    connections: 1,
+                    driver,
+                };
+                samples.add(cell, generate(&load)?.elapsed.as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
+    fn verdicts(&self, lab: &Lab, samples: &Samples) -> Vec<Verdict> {
+        let verdict = |verb| {
+            let work = work(lab, verb);
+            let cost = |name| samples.cost(&work, name, 1, None);
+            let pair = (cost("gateway")?, cost("the store itself")?);
+            let what = format!("{}: time against the store itself", work.title);
+            Some(Verdict::ratio("G16", what, pair, LIMIT, None))
+        };
+        [Verb::Get, Verb::Put]
+            .into_iter()
+            .filter_map(verdict)
+            .collect()
+    }
+
+    fn most_rounds(&self) -> usize {
+        1
+    }
+}

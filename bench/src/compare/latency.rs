@@ -1,0 +1,174 @@
+//! What waiting the gateway adds: at half its load (G15), and beside a large stream on the same core.
+
+use std::thread;
+
+use super::Group;
+use super::lab::Lab;
+use super::samples::{Cell, Latency, Sample, Samples, Unit, Verdict, Work};
+use crate::load::{self, Summary, Verb, generate};
+use crate::net::Outcome;
+use crate::process::Child;
+
+/// Bytes of an object of the first measurement.
+const SIZE: u64 = 64 << 10;
+
+/// Connections.
+const CONNECTIONS: usize = 32;
+
+/// Of one measurement.
+const SECONDS: f64 = 2.0;
+
+/// Small requests per second beside a stream: few, so that they only wait for it.
+const BESIDE: f64 = 500.0;
+
+pub(super) struct Waiting {
+    /// Requests per second that the gateway can answer at most; known after the first round.
+    most: Option<f64>,
+}
+
+impl Waiting {
+    pub(super) fn new(lab: &Lab) -> Outcome<Waiting> {
+        for (child, key) in [
+            (lab.main()?, "kept-waiting"),
+            (&lab.store, "kept-waiting-plain"),
+        ] {
+            for size in [SIZE, 1 << 10, lab.options.size] {
+                let key = format!("{key}-{size}");
+                generate(&load::Options::new(Verb::Put, child.addr(), &key, size))?;
+            }
+        }
+        Ok(Waiting { most: None })
+    }
+}
+
+fn half() -> Work {
+    Work::new("GET 64 KiB at half load: p99", Unit::Milliseconds)
+}
+
+fn beside(verb: Verb) -> Work {
+    let verb = verb.name().to_uppercase();
+    let title = format!("GET 1 KiB beside a large {verb}: longest");
+    Work::new(title, Unit::Milliseconds)
+}
+
+fn key(child: &str, size: u64) -> String {
+    match child {
+        "gateway" => format!("kept-sealed-{size}-0"),
+        _ => format!("plain-{size}-0"),
+    }
+}
+
+fn sample(summary: &Summary, percent: f64) -> Sample {
+    Sample {
+        cost: summary.percentile(percent) / 1e3,
+        rate: Some(summary.rate()),
+        latency: Some(Latency {
+            p50: summary.percentile(50.0),
+            p99: summary.percentile(99.0),
+            max: summary.percentile(100.0),
+        }),
+    }
+}
+
+impl Waiting {
+    fn at_half(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
+        let get = |name: &str, child: &Child| {
+            load::Options::new(Verb::Get, child.addr(), &key(name, SIZE), SIZE)
+                .times(CONNECTIONS, u64::MAX)
+        };
+        let gateway = lab.main()?;
+        let most = match self.most {
+            Some(most) => most,
+            None => {
+                let mut load = get("gateway", gateway);
+                load.seconds = Some(SECONDS / 2.0);
+                *self.most.insert(generate(&load)?.rate())
+            }
+        };
+        for (name, child, driver) in [
+            ("the store itself", &lab.store, None),
+            ("gateway", gateway, Some(lab.driver())),
+        ] {
+            let mut load = get(name, child);
+            load.rate = Some(most / 2.0);
+            load.seconds = Some(SECONDS);
+            let cell = Cell {
+                work: half(),
+                contender: name.into(),
+                connections: CONNECTIONS,
+                driver,
+            };
+            samples.add(cell, sample(&generate(&load)?, 99.0));
+        }
+        Ok(())
+    }
+
+    fn beside(&self, lab: &Lab, verb: Verb, samples: &mut Samples) -> Outcome<()> {
+        for (name, child, driver) in [
+            ("the store itself", &lab.store, None),
+            ("gateway", lab.main()?, Some(lab.driver())),
+        ] {
+            let size = lab.options.size;
+            let target = if verb.writes() {
+                "dropped".into()
+            } else {
+                key(name, size)
+            };
+            let stream = load::Options::new(verb, child.addr(), &target, size);
+            let stream = thread::spawn(move || {
+                // Twice, so that it lasts longer than what runs beside it.
+                generate(&stream.times(1, 2))
+            });
+            let mut load =
+                load::Options::new(Verb::Get, child.addr(), &key(name, 1 << 10), 1 << 10)
+                    .times(4, u64::MAX);
+            load.rate = Some(BESIDE);
+            load.seconds = Some(0.8);
+            let small = generate(&load);
+            stream.join().map_err(|_| "the stream panicked")??;
+            let cell = Cell {
+                work: beside(verb),
+                contender: name.into(),
+                connections: 4,
+                driver,
+            };
+            samples.add(cell, sample(&small?, 100.0));
+        }
+        Ok(())
+    }
+}
+
+impl Group for Waiting {
+    fn round(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
+        self.at_half(lab, samples)?;
+        self.beside(lab, Verb::Get, samples)?;
+        self.beside(lab, Verb::Put, samples)
+    }
+
+    fn verdicts(&self, _: &Lab, samples: &Samples) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        let pair = |work: &Work, connections| {
+            let cost = |name| samples.cost(work, name, connections, None);
+            Some((cost("gateway")?, cost("the store itself")?))
+        };
+        if let Some((gateway, store)) = pair(&half(), CONNECTIONS) {
+            let what = "GET 64 KiB at half load: p99, on top of the store itself";
+            verdicts.push(Verdict {
+                against: Some(store),
+                result: gateway - store,
+                ..Verdict::absolute("G15", what, gateway, 1.0, "ms")
+            });
+        }
+        for verb in [Verb::Get, Verb::Put] {
+            let work = beside(verb);
+            if let Some((gateway, store)) = pair(&work, 4) {
+                let what = format!("{} (and at the store itself)", work.title);
+                verdicts.push(Verdict {
+                    against: Some(store),
+                    ..Verdict::absolute("G15", what, gateway, 10.0, "ms")
+                });
+            }
+        }
+        verdicts
+    }
+}
