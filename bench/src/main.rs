@@ -15,6 +15,7 @@ mod content;
 mod load;
 mod net;
 mod null_store;
+mod plot;
 mod process;
 mod relay;
 mod report;

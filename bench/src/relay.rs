@@ -12,6 +12,7 @@ mod bare;
 mod cipher;
 mod ends;
 mod sealing;
+mod tokio;
 
 use std::net::SocketAddr;
 
@@ -32,11 +33,20 @@ pub(crate) enum Floor {
     Ru,
     /// Relay and AES-256-GCM, on the gateway's runtime crate, which has the scatter reads
     Ra,
+    /// Relay alone, on tokio (epoll) or tokio-uring
+    Rt,
+    /// Relay and AES-256-GCM on those
+    Rat,
 }
 
 impl Floor {
     /// All of them.
-    pub(crate) const ALL: [Floor; 3] = [Floor::R, Floor::Ru, Floor::Ra];
+    pub(crate) const ALL: [Floor; 5] = [Floor::R, Floor::Ru, Floor::Ra, Floor::Rt, Floor::Rat];
+
+    /// Whether it opens what it downloads.
+    pub(crate) const fn seals(self) -> bool {
+        matches!(self, Floor::Ra | Floor::Rat)
+    }
 
     /// In tables.
     pub(crate) const fn label(self) -> &'static str {
@@ -44,6 +54,8 @@ impl Floor {
             Floor::R => "R",
             Floor::Ru => "R on the gateway's runtime",
             Floor::Ra => "RA",
+            Floor::Rt => "R on tokio",
+            Floor::Rat => "RA on tokio",
         }
     }
 }
@@ -127,5 +139,6 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     match options.floor {
         Floor::R => bare::run(options),
         Floor::Ru | Floor::Ra => sealing::run(options),
+        Floor::Rt | Floor::Rat => tokio::run(options),
     }
 }

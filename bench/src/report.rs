@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::compare::{Cell, Sample, Samples, Unit, Verdict, Work};
 use crate::net::{CONGESTION, Outcome};
+use crate::plot;
 use crate::process::Machine;
 use crate::units::median;
 
@@ -22,6 +23,10 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     /// The tables.
     pub(crate) fn markdown(&self) -> String {
+        self.summary() + &self.tables(false)
+    }
+
+    fn summary(&self) -> String {
         let mut text =
             String::from("# What the gateway costs, against the floor of the machine\n\n");
         for line in self.machine.lines() {
@@ -33,8 +38,20 @@ impl Report<'_> {
             self.rounds, self.cores, self.seconds
         );
         text += &self.goals();
+        text
+    }
+
+    fn tables(&self, plots: bool) -> String {
+        let mut text = String::new();
         for work in self.samples.works() {
             text += &self.table(work);
+            if plots {
+                text += &format!(
+                    "\n![{}](plots/{})\n",
+                    work.title,
+                    plot::file_name(&work.title)
+                );
+            }
         }
         text
     }
@@ -93,9 +110,17 @@ impl Report<'_> {
 
     /// Writes `report.md` and `data.json` into `folder`.
     pub(crate) fn write(&self, folder: &Path) -> Outcome<()> {
-        fs::create_dir_all(folder)?;
+        let plots = folder.join("plots");
+        fs::create_dir_all(&plots)?;
+        for work in self.samples.works() {
+            let file = plots.join(plot::file_name(&work.title));
+            fs::write(file, plot::bars(self.samples, work))?;
+        }
+        fs::write(plots.join("goals.svg"), plot::goals(self.verdicts))?;
         let args: Vec<String> = std::env::args().skip(1).collect();
-        let mut text = self.markdown();
+        let mut text = self.summary();
+        text += "\n![Goals](plots/goals.svg)\n";
+        text += &self.tables(true);
         let _ = write!(
             text,
             "\n## How to reproduce\n\n```\ncargo build --release -p sealgate -p sealgate-bench\n\

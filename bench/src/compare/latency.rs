@@ -28,14 +28,9 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(lab: &Lab) -> Outcome<Waiting> {
-        for (child, key) in [
-            (lab.main()?, "kept-waiting"),
-            (&lab.store, "kept-waiting-plain"),
-        ] {
-            for size in [SIZE, 1 << 10, lab.options.size] {
-                let key = format!("{key}-{size}");
-                generate(&load::Options::new(Verb::Put, child.addr(), &key, size))?;
-            }
+        for size in [SIZE, 1 << 10, lab.options.size] {
+            lab.sealed(size)?;
+            lab.plain(size)?;
         }
         Ok(Waiting { most: None })
     }

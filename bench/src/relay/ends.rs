@@ -47,7 +47,7 @@ impl Ends {
     pub(crate) fn behind(&self, floor: Floor, direction: Direction) -> SocketAddr {
         match (direction, floor) {
             (Direction::Put, _) => self.sink,
-            (Direction::Get, Floor::Ra) => self.sealed,
+            (Direction::Get, floor) if floor.seals() => self.sealed,
             (Direction::Get, _) => self.plain,
         }
     }
