@@ -45,6 +45,8 @@ enum Command {
     Relay(relay::Options),
     /// Run the gateway, the floors and nginx in turn, and print who costs what
     Compare(compare::Options),
+    /// Put the summary of a report into docs/performance.md
+    Page(report::summary::Options),
     /// Send an object of 20 GiB through the gateway in parts, and check every byte on its way back
     Object20g(big::Options),
     /// Peak memory of the gateway under many concurrent uploads and downloads
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Load(options) => load::run(&options),
         Command::Relay(options) => relay::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Page(options) => report::summary::run(&options),
         Command::Object20g(options) => big::run(&options),
         Command::Rss(options) => rss::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),

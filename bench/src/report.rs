@@ -1,4 +1,6 @@
-//! Numbers for people (Markdown) and for programs (JSON).
+//! Numbers for people (Markdown and plots) and for programs (JSON).
+
+pub(crate) mod summary;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -108,7 +110,7 @@ impl Report<'_> {
         text
     }
 
-    /// Writes `report.md` and `data.json` into `folder`.
+    /// Writes `report.md`, `summary.md`, `data.json` and the plots into `folder`.
     pub(crate) fn write(&self, folder: &Path) -> Outcome<()> {
         let plots = folder.join("plots");
         fs::create_dir_all(&plots)?;
@@ -133,6 +135,8 @@ impl Report<'_> {
             args.join(" ")
         );
         fs::write(folder.join("report.md"), text)?;
+        let summary = summary::summary(self.samples, &self.machine, folder);
+        fs::write(folder.join("summary.md"), summary)?;
         let rounds: Vec<_> = self
             .samples
             .cells()
