@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::sigv4::sign::Signer;
+use sealgate_s3::xml::Owner;
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::fs::{FsBody, FsStore, FsUpload};
@@ -191,12 +192,27 @@ impl<C: Connector> Store<C> {
         }
     }
 
-    pub async fn list_buckets(&self) -> Result<Vec<BucketInfo>> {
-        either!(self, s => s.list_buckets().await)
+    pub async fn list_buckets(&self) -> Result<(Option<Owner>, Vec<BucketInfo>)> {
+        match self {
+            Self::S3(s) => s.list_buckets().await,
+            // A directory has no owners.
+            Self::Fs(s) => Ok((None, s.list_buckets().await?)),
+        }
     }
 
-    pub async fn create_bucket(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Result<()> {
-        either!(self, s => s.create_bucket(name, headers, body).await)
+    pub async fn create_bucket(
+        &self,
+        name: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<HeaderMap> {
+        match self {
+            Self::S3(s) => s.create_bucket(name, headers, body).await,
+            Self::Fs(s) => {
+                s.create_bucket(name, headers, body).await?;
+                Ok(HeaderMap::new())
+            }
+        }
     }
 
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {

@@ -169,6 +169,8 @@ pub struct BucketInfo {
     pub name: String,
     /// Creation, milliseconds since the Unix epoch.
     pub created: i64,
+    /// Region, where the store names one.
+    pub region: Option<String>,
 }
 
 /// One uploaded part.

@@ -29,7 +29,7 @@ pub(crate) fn authenticate<'s, C: Connector>(
     let Some(credential) = snapshot.credentials.get(access_key) else {
         return Err(match auth {
             Authorization::V2(_) => only_sigv4(),
-            _ => S3Error::new(ErrorCode::InvalidAccessKeyId),
+            _ => S3Error::new(ErrorCode::InvalidAccessKeyId).detail("AWSAccessKeyId", access_key),
         });
     };
     if auth.session_token(&head.headers).is_some() || routed.query.has("x-amz-security-token") {

@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use sealgate_http1::{ChunkedDecoder, Framing, RequestHead};
 use sealgate_s3::aws_chunked::AwsChunked;
-use sealgate_s3::checksum::{BodyChecks, Known};
+use sealgate_s3::checksum::{Algorithm, BodyChecks, Known};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::sigv4::{Payload, Verified};
 use sealgate_uring::{Block, Spans, Transport};
@@ -118,6 +118,19 @@ impl Body {
         client.consume(n);
         self.take_length(n);
         self.left -= n as u64;
+    }
+
+    /// The algorithm of the checksum that the client sends.
+    pub(crate) fn checksum(&self) -> Option<Algorithm> {
+        self.checks.as_ref()?.algorithm()
+    }
+
+    /// Has a checksum made where the client sends none: before the first byte.
+    pub(crate) fn compute(&mut self, algorithm: Algorithm) {
+        match &mut self.checks {
+            Some(checks) => checks.ensure(algorithm),
+            None => self.checks = Some(Box::new(BodyChecks::only(algorithm))),
+        }
     }
 
     /// Whether the client sent something by which the body's integrity can be told.

@@ -10,6 +10,7 @@ use sealgate_s3::xml::ShownChecksum;
 use crate::reply::set;
 
 const TYPE: &str = "x-amz-checksum-type";
+const ALGORITHM: &str = "x-amz-checksum-algorithm";
 
 /// What the trailer keeps.
 pub(crate) fn for_trailer(known: &Known) -> Checksums {
@@ -29,8 +30,89 @@ pub(crate) fn for_trailer(known: &Known) -> Checksums {
 
 /// What a part's ETag says of its checksum.
 pub(crate) fn tagged(known: &Known) -> Option<Checksum> {
-    let checksum = known.checksum.as_ref().filter(|_| known.from_client)?;
-    Some(for_format(checksum, false))
+    Some(for_format(known.checksum.as_ref()?, false))
+}
+
+/// The checksum that an upload's object is to have, and whether it is composite: fixed when it is created.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Declared {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) composite: bool,
+}
+
+impl Declared {
+    /// What CreateMultipartUpload asks for.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Option<Self>, S3Error> {
+        let Some(algorithm) = named(headers)? else {
+            return match headers.contains_key(TYPE) {
+                false => Ok(None),
+                true => Err(uncheckable(
+                    "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.".into(),
+                )),
+            };
+        };
+        let composite = is_composite(headers, algorithm, None, None)?;
+        Ok(Some(Self {
+            algorithm,
+            composite,
+        }))
+    }
+
+    /// As an upload id holds it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (algorithm, kind) = text.split_once('/')?;
+        Some(Self {
+            algorithm: Algorithm::from_name(algorithm)?,
+            composite: match kind {
+                "COMPOSITE" => true,
+                "FULL_OBJECT" => false,
+                _ => return None,
+            },
+        })
+    }
+
+    fn kind(self) -> &'static str {
+        if self.composite {
+            "COMPOSITE"
+        } else {
+            "FULL_OBJECT"
+        }
+    }
+
+    /// Tells the client.
+    pub(crate) fn describe(self, headers: &mut HeaderMap) {
+        set(
+            headers,
+            HeaderName::from_static(ALGORITHM),
+            self.algorithm.as_str(),
+        );
+        headers.insert(TYPE, HeaderValue::from_static(self.kind()));
+    }
+}
+
+impl std::fmt::Display for Declared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.algorithm, self.kind())
+    }
+}
+
+/// The algorithm that a request asks for.
+pub(crate) fn named(headers: &HeaderMap) -> Result<Option<Algorithm>, S3Error> {
+    let Some(value) = headers.get(ALGORITHM) else {
+        return Ok(None);
+    };
+    let named = value
+        .to_str()
+        .ok()
+        .and_then(|v| Algorithm::from_name(v.trim()));
+    let named = named.ok_or_else(|| {
+        uncheckable(
+            "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, \
+             CRC64NVME, SHA1, SHA256]"
+                .into(),
+        )
+    })?;
+    Ok(Some(named))
 }
 
 /// A part of a multipart object, as far as checksums go.
@@ -47,6 +129,7 @@ pub(crate) struct PartSum {
 /// part or of the whole, is compared, or refused where there is nothing to compare it with: never believed.
 pub(crate) fn of_parts(
     headers: &HeaderMap,
+    declared: Option<Declared>,
     parts: &[PartSum],
 ) -> Result<Option<(checksum::Checksum, bool)>, S3Error> {
     for part in parts {
@@ -71,7 +154,9 @@ pub(crate) fn of_parts(
     let claimed = claimed(headers)?;
     let algorithm = match &claimed {
         Some((algorithm, _)) => Some(*algorithm),
-        None => parts.first().and_then(|p| Some(p.proved?.algorithm())),
+        None => declared
+            .map(|d| d.algorithm)
+            .or_else(|| Some(parts.first()?.proved?.algorithm())),
     };
     let Some(algorithm) = algorithm else {
         return Ok(None);
@@ -87,7 +172,7 @@ pub(crate) fn of_parts(
         };
     };
     let claimed = claimed.map(|(_, value)| value);
-    let composite = is_composite(headers, algorithm, claimed.as_deref())?;
+    let composite = is_composite(headers, algorithm, claimed.as_deref(), declared)?;
     let made = if composite {
         Some(checksum::Checksum::composite(algorithm, &sums))
     } else {
@@ -135,7 +220,9 @@ fn is_composite(
     headers: &HeaderMap,
     algorithm: Algorithm,
     claimed: Option<&str>,
+    declared: Option<Declared>,
 ) -> Result<bool, S3Error> {
+    let declared = declared.filter(|d| d.algorithm == algorithm);
     let only_full = algorithm == Algorithm::Crc64Nvme;
     let only_composite = matches!(algorithm, Algorithm::Sha1 | Algorithm::Sha256);
     let kind = headers.get(TYPE).map(HeaderValue::as_bytes);
@@ -143,15 +230,20 @@ fn is_composite(
         (Some(b"COMPOSITE"), _) => true,
         (Some(b"FULL_OBJECT"), _) => false,
         (Some(other), _) => {
-            return Err(S3Error::invalid_argument(
-                "Value for x-amz-checksum-type header is invalid.",
-                TYPE,
-                String::from_utf8_lossy(other),
-            ));
+            let text = String::from_utf8_lossy(other).into_owned();
+            let wrong = uncheckable("Value for x-amz-checksum-type header is invalid.".into());
+            return Err(wrong.detail("ArgumentValue", text));
         }
+        (None, _) if let Some(declared) = declared => declared.composite,
         (None, Some(claimed)) if !only_full && !only_composite => claimed.contains('-'),
         (None, _) => !only_full,
     };
+    if let Some(declared) = declared.filter(|d| d.composite != composite) {
+        return Err(uncheckable(format!(
+            "The upload was created using the {} checksum mode. The complete request must use the same checksum mode.",
+            declared.kind()
+        )));
+    }
     if composite && only_full || !composite && only_composite {
         let kind = if composite {
             "COMPOSITE"

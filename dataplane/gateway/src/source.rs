@@ -1,7 +1,7 @@
 //! Stored objects as sources of plaintext: for copies that have to go through the gateway.
 
 use sealgate_backend::Body as StoreBody;
-use sealgate_s3::checksum::Known;
+use sealgate_s3::checksum::{Hasher, Known};
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::checksums;
@@ -74,6 +74,35 @@ impl<C: Connector> Source for FromSealed<'_, C> {
         let (verified, block) = self.opening.verify(self.sealed, block, &mut None, 0).await;
         self.block = Some(block);
         verified.map(|trailer| trailer.map_or_else(Known::default, |t| checksums::known(&t)))
+    }
+}
+
+/// A source whose checksum is made as it is read.
+pub(crate) struct Summed<'s, S> {
+    pub(crate) source: &'s mut S,
+    pub(crate) hasher: Option<Hasher>,
+}
+
+impl<S: Source> Source for Summed<'_, S> {
+    async fn fill(&mut self, block: Block, spans: Spans) -> (Result<usize, Failure>, Block) {
+        let (got, block) = self.source.fill(block, spans).await;
+        if let (Ok(n), Some(hasher)) = (&got, &mut self.hasher) {
+            let mut left = *n;
+            for span in spans.ranges() {
+                let n = span.len().min(left);
+                hasher.update(&block[span.start..span.start + n]);
+                left -= n;
+            }
+        }
+        (got, block)
+    }
+
+    async fn finish(&mut self) -> Result<Known, Failure> {
+        let known = self.source.finish().await?;
+        Ok(Known {
+            checksum: self.hasher.take().map(Hasher::finish),
+            ..known
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::route::RawKey;
 use sealgate_uring::Connector;
 
-use crate::checksums;
+use crate::checksums::{self, Declared};
 use crate::failure::Failure;
 use crate::object::{client_etag, open_envelope, store_etag};
 use crate::ops::MAX_PAGE;
@@ -29,6 +29,8 @@ pub(crate) const MINIMUM_PART: u64 = law::MIN_PART_LEN;
 pub(crate) struct Upload {
     /// The store's upload id.
     pub(crate) backend_id: String,
+    /// The checksum that it was created for.
+    pub(crate) declared: Option<Declared>,
     pub(crate) envelope: Envelope,
     pub(crate) dek: Rc<Dek>,
 }
@@ -55,11 +57,25 @@ pub(crate) async fn open<C: Connector>(
         Err(failure) => return Err(failure),
     };
     id.verify(&dek).map_err(|_| no_such_upload())?;
+    let (backend_id, declared) = split_declared(id.backend_id());
     Ok(Upload {
-        backend_id: id.backend_id().to_owned(),
+        backend_id: backend_id.to_owned(),
+        declared,
         envelope: id.envelope().clone(),
         dek,
     })
+}
+
+/// The store's upload id with the checksum that the upload is for, in a line of its own: no store's id has a line break.
+pub(crate) fn with_declared(backend_id: &str, declared: Option<Declared>) -> String {
+    declared.map_or_else(|| backend_id.to_owned(), |d| format!("{backend_id}\n{d}"))
+}
+
+fn split_declared(text: &str) -> (&str, Option<Declared>) {
+    match text.rsplit_once('\n') {
+        Some((id, declared)) => (id, Declared::parse(declared)),
+        None => (text, None),
+    }
 }
 
 impl Upload {

@@ -77,7 +77,7 @@ pub struct AwsChunked {
     trailer_verified: bool,
 }
 
-/// Reads `x-amz-decoded-content-length`; `MissingContentLength` without it.
+/// Reads `x-amz-decoded-content-length`; `MissingContentLength` without it, or where it is no number.
 pub fn decoded_length(headers: &HeaderMap) -> Result<u64, S3Error> {
     let value = headers
         .get(DECODED_LENGTH)
@@ -85,13 +85,8 @@ pub fn decoded_length(headers: &HeaderMap) -> Result<u64, S3Error> {
     let text = value.to_str().unwrap_or("").trim();
     // `FromStr` would take a sign.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| {
-        S3Error::invalid_argument(
-            "x-amz-decoded-content-length must be a number of bytes.",
-            DECODED_LENGTH,
-            String::from_utf8_lossy(value.as_bytes()),
-        )
-    })
+    let length = text.parse().ok().filter(|_| digits);
+    length.ok_or_else(|| S3Error::new(ErrorCode::MissingContentLength))
 }
 
 fn broken(what: &'static str) -> S3Error {

@@ -94,6 +94,16 @@ impl BodyChecks {
         })
     }
 
+    /// Nothing but a checksum that is to be computed.
+    pub fn only(algorithm: Algorithm) -> Self {
+        Self {
+            client: None,
+            hasher: Some(Hasher::new(algorithm)),
+            sha256: None,
+            md5: None,
+        }
+    }
+
     /// Whether there is nothing to compute.
     pub fn is_empty(&self) -> bool {
         self.hasher.is_none() && self.sha256.is_none() && self.md5.is_none()

@@ -129,7 +129,7 @@ impl<'h> Preflight<'h> {
     /// Reads it. Errors: `BadRequest` for an `OPTIONS` request that is none.
     pub fn of(headers: &'h HeaderMap) -> Result<Self, S3Error> {
         let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
-        let Some(origin) = text(header::ORIGIN) else {
+        let Some(origin) = text(header::ORIGIN).filter(|o| !o.is_empty()) else {
             return Err(S3Error::with_message(
                 ErrorCode::BadRequest,
                 "Insufficient information. Origin request header needed.",
@@ -222,6 +222,11 @@ mod tests {
     fn preflights() {
         let mut headers = HeaderMap::new();
         assert!(Preflight::of(&headers).is_err());
+        headers.insert("origin", HeaderValue::from_static(""));
+        let get = HeaderValue::from_static("GET");
+        headers.insert("access-control-request-method", get);
+        assert!(Preflight::of(&headers).is_err(), "an empty origin is none");
+        headers.remove("access-control-request-method");
         headers.insert("origin", HeaderValue::from_static("https://a"));
         assert!(Preflight::of(&headers).is_err());
         headers.insert(

@@ -92,11 +92,11 @@ codes! {
     CredentialsNotSupported 400 "This request does not support credentials.";
     CrossLocationLoggingProhibited 403 "Cross-location logging is not allowed.";
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size.";
-    EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size.";
+    EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed size";
     ExpiredToken 400 "The provided token has expired.";
     IllegalLocationConstraintException 400 "The specified location constraint is not valid for this endpoint.";
     IllegalVersioningConfigurationException 400 "The versioning configuration specified in the request is not valid.";
-    IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.";
+    IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header";
     IncorrectNumberOfFilesInPostRequest 400 "POST requires exactly one file upload per request.";
     InlineDataTooLarge 400 "The inline data exceeds the maximum allowed size.";
     InternalError 500 "We encountered an internal error. Please try again.";
@@ -110,12 +110,12 @@ codes! {
     InvalidEncryptionAlgorithmError 400 "The encryption request that you specified is not valid. The valid value is AES256.";
     InvalidLocationConstraint 400 "The specified location constraint is not valid.";
     InvalidObjectState 403 "The operation is not valid for the object's storage class.";
-    InvalidPart 400 "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
+    InvalidPart 400 "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.";
     InvalidPartNumber 416 "The requested partnumber is not satisfiable.";
     InvalidPartOrder 400 "The list of parts was not in ascending order. Parts must be ordered by part number.";
     InvalidPayer 403 "All access to this object has been disabled.";
     InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document.";
-    InvalidRange 416 "The requested range is not satisfiable.";
+    InvalidRange 416 "The requested range is not satisfiable";
     InvalidRequest 400 "Invalid Request";
     InvalidSecurity 403 "The provided security credentials are not valid.";
     InvalidStorageClass 400 "The storage class you specified is not valid.";

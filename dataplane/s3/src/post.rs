@@ -170,7 +170,10 @@ impl Form {
         if holds {
             return Ok(());
         }
-        Err(S3Error::new(ErrorCode::SignatureDoesNotMatch).detail("StringToSign", policy))
+        let key = self.access_key()?.unwrap_or_default();
+        Err(S3Error::new(ErrorCode::SignatureDoesNotMatch)
+            .detail("AWSAccessKeyId", key)
+            .detail("StringToSign", policy))
     }
 
     /// Checks the fields against the form's policy, at `now` (seconds since the epoch): which lengths the file may have.

@@ -31,10 +31,10 @@ impl ByteRange {
     pub fn parse(value: &HeaderValue) -> Option<ByteRange> {
         let text = value.to_str().ok()?.trim();
         let (unit, set) = text.split_once('=')?;
-        if !unit.trim_end().eq_ignore_ascii_case("bytes") {
+        if !unit.eq_ignore_ascii_case("bytes") {
             return None;
         }
-        let (first, last) = set.trim().split_once('-')?;
+        let (first, last) = set.split_once('-')?;
         match (first.is_empty(), last.is_empty()) {
             (true, _) => Some(Self::Suffix(decimal(last)?)),
             (false, true) => Some(Self::From(decimal(first)?)),
@@ -162,6 +162,10 @@ mod tests {
             "bytes=+1-2",
             "bytes=a-b",
             "0-1",
+            // Blanks are no part of a range, and S3 takes none.
+            "bytes= -1",
+            "bytes =0-1",
+            "bytes=0 -1",
         ] {
             assert_eq!(parse(whole), None, "{whole}");
         }

@@ -5,6 +5,7 @@ A failure prints the shortest sequence found that shows it, and the seed. SEALGA
 """
 
 import base64
+import datetime
 import itertools
 import os
 import random
@@ -12,12 +13,13 @@ import re
 import urllib.parse
 import xml.etree.ElementTree as ET
 import zlib
+from email.utils import format_datetime, parsedate_to_datetime
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from harness import DIRECT
+from harness import DIRECT, checksums
 from harness.data import CHUNK, MIB, blob, digest
 from harness.model import Model, Read, Refusal
 from harness.sigv4 import key_path, query_string
@@ -57,6 +59,9 @@ OVERRIDES = st.sampled_from(
 # What a condition compares with: the object's own ETag, one that it had before, one that no object has, any.
 WHOSE = st.sampled_from(["own", "old", "wrong", "*"])
 INDEX = st.integers(0, 30)
+READ_CONDITIONS = ["If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"]
+TAGS = st.dictionaries(st.sampled_from(["team", "a b+c/=@"]), st.sampled_from(["", "x y", "1:2-3_4"]), max_size=2)
+EPOCH, DAY = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc), datetime.timedelta(days=1)
 
 
 def local(element: ET.Element) -> str:
@@ -108,6 +113,12 @@ class Session(RuleBasedStateMachine):
         if kind is None:
             return {}
         own = self.model.objects.get(key)
+        if kind.endswith("Since"):
+            # Its own second, or the day before it.
+            if own and not own.modified:
+                self.look("HEAD", key)
+            date = parsedate_to_datetime(own.modified) if own else EPOCH
+            return {f"{stem}{kind}": format_datetime(date if whose == "own" else date - DAY, usegmt=True)}
         etag = {
             "own": own.etag if own else WRONG_ETAG,
             "old": self.old_etags.get(key, WRONG_ETAG),
@@ -143,8 +154,9 @@ class Session(RuleBasedStateMachine):
         whose=WHOSE,
         checksum=st.sampled_from([None, "right", "wrong"]),
         salt=st.integers(0, 3),
+        tags=st.one_of(st.none(), st.none(), TAGS),
     )
-    def put(self, index, size, headers, kind, whose, checksum, salt):
+    def put(self, index, size, headers, kind, whose, checksum, salt, tags):
         key = self.key(index)
         if key.endswith("/") and salt % 2:
             size = 0  # A folder marker.
@@ -154,19 +166,21 @@ class Session(RuleBasedStateMachine):
             value = base64.b64encode(zlib.crc32(data + (b"!" if checksum == "wrong" else b"")).to_bytes(4, "big")).decode()
             sent["x-amz-checksum-crc32"] = value
             kept = ("x-amz-checksum-crc32", value)
+        if tags:
+            sent["x-amz-tagging"] = urllib.parse.urlencode(tags)
         answer = self.send("PUT", key, headers=sent | condition, body=data)
         if checksum == "wrong":
             faults = self.model._write_faults(key, condition) | {("BadDigest", 400)}
             assert self.refused(answer, Refusal(faults))
             return
-        expected = self.model.put(key, data, headers, condition, kept)
+        expected = self.model.put(key, data, headers, condition, kept, tags)
         if not self.refused(answer, expected):
             self.learn(key, answer.headers["etag"])
 
     @rule(
         method=st.sampled_from(["GET", "HEAD"]),
         index=INDEX,
-        kind=st.sampled_from([None, None, "If-Match", "If-None-Match"]),
+        kind=st.sampled_from([None, None, None, *READ_CONDITIONS]),
         whose=WHOSE,
         what=st.one_of(st.none(), RANGES, st.integers(1, 4)),
         overrides=OVERRIDES,
@@ -229,19 +243,56 @@ class Session(RuleBasedStateMachine):
         source=INDEX,
         index=INDEX,
         replace=st.one_of(st.none(), HEADERS),
-        kind=st.sampled_from([None, None, "If-Match", "If-None-Match"]),
+        kind=st.sampled_from([None, None, None, *READ_CONDITIONS]),
         whose=st.sampled_from(["own", "old", "wrong"]),
+        tags=st.one_of(st.none(), TAGS),
+        algorithm=st.sampled_from([None, None, None, "CRC32", "SHA256"]),
     )
-    def copy(self, source, index, replace, kind, whose):
+    def copy(self, source, index, replace, kind, whose, tags, algorithm):
         source, key = self.key(source), self.key(index)
         condition = self.condition(kind, whose, source, "x-amz-copy-source-")
         sent = {"x-amz-copy-source": urllib.parse.quote(f"{self.bucket}/{source}"), **condition}
         if replace is not None:
             sent |= {"x-amz-metadata-directive": "REPLACE", **replace}
+        if tags is not None:
+            sent |= {"x-amz-tagging-directive": "REPLACE", "x-amz-tagging": urllib.parse.urlencode(tags)}
+        if algorithm:
+            sent["x-amz-checksum-algorithm"] = algorithm
+
+        sum_of = algorithm and (lambda data: (checksums.header(algorithm), checksums.encoded(algorithm, data)))
         answer = self.send("PUT", key, headers=sent)
-        expected = self.model.copy(source, key, replace, condition)
+        expected = self.model.copy(source, key, replace, condition, tags, sum_of)
         if not self.refused(answer, expected):
-            self.learn(key, fields(ET.fromstring(answer.body))["ETag"])
+            told = fields(ET.fromstring(answer.body))
+            self.learn(key, told["ETag"])
+            if algorithm and not DIRECT:
+                assert told[f"Checksum{algorithm}"] == expected.checksum[1]
+
+    @rule(index=INDEX, change=st.one_of(st.none(), st.just("DELETE"), TAGS))
+    def tags(self, index, change):
+        """Reads an object's tags, or changes them."""
+        key = self.key(index)
+        found, query = self.model.objects.get(key), [("tagging", "")]
+        if isinstance(change, dict):
+            root = ET.Element("Tagging")
+            tag_set = ET.SubElement(root, "TagSet")
+            for name, value in change.items():
+                tag = ET.SubElement(tag_set, "Tag")
+                ET.SubElement(tag, "Key").text, ET.SubElement(tag, "Value").text = name, value
+            body = ET.tostring(root)
+            sum_ = {"x-amz-checksum-crc32": checksums.encoded("CRC32", body)}
+            answer = self.send("PUT", key, query, sum_, body)
+        else:
+            answer = self.send(change or "GET", key, query)
+        if self.refused(answer, found or Refusal({("NoSuchKey", 404)})):
+            return
+        if isinstance(change, dict):
+            found.tags = change
+        elif change:
+            found.tags = {}
+        else:
+            told = [fields(e) for e in ET.fromstring(answer.body).iter() if local(e) == "Tag"]
+            assert {t["Key"]: t["Value"] for t in told} == found.tags
 
     # -- multipart uploads
 

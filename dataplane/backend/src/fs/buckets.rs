@@ -245,6 +245,7 @@ fn buckets(shared: &Shared) -> io::Result<Vec<BucketInfo>> {
         found.push(BucketInfo {
             name: bucket.into_string(),
             created: record.created,
+            region: None,
         });
     }
     found.sort_unstable_by(|a, b| a.name.cmp(&b.name));

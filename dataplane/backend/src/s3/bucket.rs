@@ -10,7 +10,7 @@ use sealgate_s3::checksum::md5;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::xml::{
     DeleteRequest, DeleteResult, ListAllMyBuckets, ListMultipartUploadsResult, ListObjectsResult,
-    LocationConstraint, ObjectToDelete,
+    LocationConstraint, ObjectToDelete, Owner,
 };
 use sealgate_uring::Connector;
 
@@ -23,26 +23,25 @@ use crate::types::{
 };
 
 impl<C: Connector> S3Store<C> {
-    /// `ListBuckets`.
+    /// `ListBuckets`, and whose they are.
     ///
     /// # Errors
     ///
     /// The store's answer.
-    pub async fn list_buckets(&self) -> Result<Vec<BucketInfo>, BackendError> {
+    pub async fn list_buckets(&self) -> Result<(Option<Owner>, Vec<BucketInfo>), BackendError> {
         let mut call = self.call(Method::GET, "", None, &[]);
         let (_, body) = self.fetch(&mut call).await?;
         let list = ListAllMyBuckets::parse(&body)?;
-        Ok(list
-            .buckets
-            .into_iter()
-            .map(|b| BucketInfo {
-                name: b.name,
-                created: b.created,
-            })
-            .collect())
+        let buckets = list.buckets.into_iter().map(|b| BucketInfo {
+            name: b.name,
+            created: b.created,
+            region: b.region,
+        });
+        let owner = Some(list.owner).filter(|owner| !owner.id.is_empty());
+        Ok((owner, buckets.collect()))
     }
 
-    /// `CreateBucket`, with the client's headers and body as they are.
+    /// `CreateBucket`, with the client's headers and body as they are. Gives the headers that describe the bucket.
     ///
     /// # Errors
     ///
@@ -52,7 +51,7 @@ impl<C: Connector> S3Store<C> {
         name: &str,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<(), BackendError> {
+    ) -> Result<HeaderMap, BackendError> {
         let mut call = self.call(Method::PUT, name, None, &[]);
         super::object::extend(&mut call.headers, headers);
         call.body = body.to_vec();
@@ -63,7 +62,12 @@ impl<C: Connector> S3Store<C> {
         );
         // Done twice it is an error the second time.
         call.repeat = Repeat::IfNotDone;
-        self.fetch(&mut call).await.map(|_| ())
+        let (head, _) = self.fetch(&mut call).await?;
+        let mut kept = HeaderMap::new();
+        if let Some(arn) = head.get("x-amz-bucket-arn") {
+            kept.insert("x-amz-bucket-arn", arn.clone());
+        }
+        Ok(kept)
     }
 
     /// `DeleteBucket`.

@@ -1,7 +1,7 @@
 use http::HeaderMap;
 use sealgate_s3::checksum::{Algorithm, Checksum, Hasher};
 
-use super::{PartSum, of_parts};
+use super::{Declared, PartSum, of_parts};
 
 fn sum(algorithm: Algorithm, data: &[u8]) -> Checksum {
     let mut hasher = Hasher::new(algorithm);
@@ -34,7 +34,7 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 fn made(headers: &HeaderMap, parts: &[PartSum]) -> Result<Option<(String, bool)>, String> {
-    of_parts(headers, parts)
+    of_parts(headers, None, parts)
         .map(|made| made.map(|(sum, composite)| (sum.to_base64(), composite)))
         .map_err(|e| e.code.as_str().to_owned())
 }
@@ -112,4 +112,43 @@ fn claims_are_compared_or_refused() {
         .map(|p| PartSum { claimed: None, ..p })
         .collect();
     assert_eq!(made(&claim, &unnamed), Ok(Some((whole, false))));
+}
+
+#[test]
+fn what_an_upload_was_created_for_holds() {
+    let asked = |algorithm: &'static str, kind: &'static str| {
+        let kind = Some(("x-amz-checksum-type", kind)).filter(|k| !k.1.is_empty());
+        let algorithm = Some(("x-amz-checksum-algorithm", algorithm)).filter(|a| !a.1.is_empty());
+        let pairs: Vec<_> = algorithm.into_iter().chain(kind).collect();
+        Declared::of(&headers(&pairs)).map_err(|e| e.code.as_str().to_owned())
+    };
+    for wrong in [
+        ("CRC7", ""),
+        ("", "COMPOSITE"),
+        ("CRC32", "HALF"),
+        ("SHA1", "FULL_OBJECT"),
+        ("CRC64NVME", "COMPOSITE"),
+    ] {
+        assert_eq!(
+            asked(wrong.0, wrong.1),
+            Err("InvalidRequest".into()),
+            "{wrong:?}"
+        );
+    }
+    assert_eq!(asked("", ""), Ok(None));
+    let by_itself = asked("crc32", "").unwrap().unwrap();
+    assert_eq!(by_itself.to_string(), "CRC32/COMPOSITE");
+    let full = asked("CRC32", "FULL_OBJECT").unwrap().unwrap();
+    assert_eq!(Declared::parse(&full.to_string()), Some(full));
+    assert_eq!(Declared::parse("CRC32/HALF"), None);
+
+    let parts = parts(Algorithm::Crc32);
+    let kind = |headers: &HeaderMap| {
+        let made = of_parts(headers, Some(full), &parts);
+        made.map(|made| made.map(|(_, composite)| composite))
+            .map_err(|e| e.code.as_str().to_owned())
+    };
+    assert_eq!(kind(&HeaderMap::new()), Ok(Some(false)));
+    let other = headers(&[("x-amz-checksum-type", "COMPOSITE")]);
+    assert_eq!(kind(&other), Err("InvalidRequest".into()));
 }

@@ -1,9 +1,11 @@
 //! Buckets themselves.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use http::header::HeaderName;
 use sealgate_backend::types::BackendError;
-use sealgate_s3::error::ErrorCode;
+use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::xml::{
     BucketEntry, CreateBucketConfiguration, ListAllMyBuckets, LocationConstraint, Owner,
 };
@@ -19,6 +21,8 @@ use crate::uploads;
 
 /// A `CreateBucketConfiguration` is a few hundred bytes.
 const MAX_DOCUMENT: usize = 64 << 10;
+/// Most buckets that a client may ask for at once.
+const MAX_BUCKETS: i64 = 10_000;
 
 pub(crate) fn owner() -> Owner {
     Owner {
@@ -29,26 +33,61 @@ pub(crate) fn owner() -> Owner {
 
 /// ListBuckets.
 pub(crate) async fn list<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Failure> {
-    let buckets = rq.store.list_buckets().await?;
+    let query = &rq.routed.query;
+    let most = match query.number::<i64>("max-buckets")? {
+        None => None,
+        Some(n) if (1..=MAX_BUCKETS).contains(&n) => usize::try_from(n).ok(),
+        Some(n) => {
+            return Err(S3Error::invalid_argument(
+                format!("Argument max-buckets must be an integer between 1 and {MAX_BUCKETS}"),
+                "max-buckets",
+                n.to_string(),
+            )
+            .into());
+        }
+    };
+    let prefix = query.get("prefix").filter(|p| !p.is_empty());
+    // A page begins after the bucket that its token names.
+    let after = match query.get("continuation-token") {
+        None => String::new(),
+        Some(token) => opened(token).ok_or_else(|| {
+            let wrong = "The continuation token provided is incorrect";
+            S3Error::invalid_argument(wrong, "continuation-token", token)
+        })?,
+    };
+    let (of_store, mut buckets) = rq.store.list_buckets().await?;
     let operation = &rq.routed.operation;
+    buckets.retain(|b| {
+        b.name > after
+            && prefix.is_none_or(|p| b.name.starts_with(p))
+            && rq
+                .credential
+                .is_some_and(|c| c.allows_any(operation, &b.name))
+    });
+    buckets.sort_by(|a, b| a.name.cmp(&b.name));
+    let is_truncated = most.is_some_and(|n| buckets.len() > n);
+    buckets.truncate(most.unwrap_or(usize::MAX));
+    let last = buckets.last().filter(|_| is_truncated);
     let list = ListAllMyBuckets {
-        owner: owner(),
+        // Clients write it into ACLs, so it is the store's.
+        owner: of_store.unwrap_or_else(owner),
+        continuation_token: last.map(|b| URL_SAFE_NO_PAD.encode(&b.name)),
         buckets: buckets
             .into_iter()
-            .filter(|b| {
-                rq.credential
-                    .is_some_and(|c| c.allows_any(operation, &b.name))
-            })
             .map(|b| BucketEntry {
                 name: b.name,
                 created: b.created,
-                region: None,
+                region: b.region,
             })
             .collect(),
-        continuation_token: None,
-        prefix: None,
+        prefix: prefix.map(str::to_owned),
     };
     Ok(Reply::xml(list.to_xml()))
+}
+
+/// The bucket's name in a token of [`list`].
+fn opened(token: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()
 }
 
 /// CreateBucket.
@@ -61,7 +100,7 @@ pub(crate) async fn create<C: Connector, T: Transport>(
         .routed
         .bucket
         .as_ref()
-        .ok_or_else(|| sealgate_s3::error::S3Error::new(ErrorCode::InvalidBucketName))?;
+        .ok_or_else(|| S3Error::new(ErrorCode::InvalidBucketName))?;
     bucket.check_new()?;
     let document = body.document(client, MAX_DOCUMENT).await?;
     if !document.is_empty() {
@@ -78,10 +117,14 @@ pub(crate) async fn create<C: Connector, T: Transport>(
             headers.append(name.clone(), value.clone());
         }
     }
-    rq.store
+    let kept = rq
+        .store
         .create_bucket(bucket.as_str(), &headers, &document)
         .await?;
-    Ok(Reply::ok().with(http::header::LOCATION, &format!("/{}", bucket.as_str())))
+    let location = format!("/{}", bucket.as_str());
+    Ok(Reply::ok()
+        .with(http::header::LOCATION, &location)
+        .with_all(&kept))
 }
 
 /// DeleteBucket. Staged parts, which no client can see, are of uploads that end with the bucket, or were left behind.

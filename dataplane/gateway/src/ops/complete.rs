@@ -19,6 +19,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::object::{ENVELOPE, client_etag, store_conditions, store_etag};
 use crate::ops::MAX_PAGE;
+use crate::ops::post_object::location;
 use crate::reply::{Reply, set_encryption};
 use crate::request::Request;
 use crate::uploads::{self, LAST_PART, MINIMUM_PART, Upload};
@@ -78,7 +79,7 @@ pub(crate) async fn run<C: Connector>(
         (stored.await?, None)
     };
     let result = CompleteMultipartUploadResult {
-        location: format!("/{}/{}", at.bucket, at.key.encoded()),
+        location: location(rq.headers, &at.bucket, &at.key.encoded()),
         bucket: at.bucket.clone(),
         key: at.key.as_bytes().clone(),
         etag: if rule.encrypt {
@@ -122,7 +123,7 @@ async fn complete<C: Connector>(
         })
         .collect();
     let (mut kept, mut shown) = (Checksums::none(), None);
-    if let Some((sum, composite)) = checksums::of_parts(rq.headers, &sums)? {
+    if let Some((sum, composite)) = checksums::of_parts(rq.headers, upload.declared, &sums)? {
         kept.insert(checksums::for_format(&sum, composite));
         let value = sum.to_base64();
         shown = Some(match composite {
@@ -276,8 +277,15 @@ fn check_declared_size<C: Connector>(rq: &Request<'_, C>, total: u64) -> Result<
     let Some(declared) = rq.headers.get(DECLARED_SIZE) else {
         return Ok(());
     };
-    if declared.to_str().ok().and_then(|d| d.parse().ok()) == Some(total) {
+    let declared = declared.to_str().unwrap_or("");
+    if declared.parse() == Ok(total) {
         return Ok(());
+    }
+    if declared.starts_with('-') {
+        return Err(Failure::new(
+            ErrorCode::InvalidRequest,
+            format!("Value for {DECLARED_SIZE} header is less than zero: '{declared}'"),
+        ));
     }
     Err(Failure::new(
         ErrorCode::InvalidRequest,

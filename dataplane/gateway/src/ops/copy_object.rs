@@ -6,6 +6,7 @@ use sealgate_backend::types::{
     BackendError, Copied, CopyRequest, GetRequest, Location, ObjectInfo, Stored,
 };
 use sealgate_envelope::WrappedKek;
+use sealgate_s3::checksum::{Hasher, Known};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::copy_source::CopySource;
 use sealgate_s3::error::{ErrorCode, S3Error};
@@ -15,6 +16,7 @@ use sealgate_telemetry::AuditKind;
 use sealgate_uring::Connector;
 
 use crate::audit;
+use crate::checksums;
 use crate::failure::Failure;
 use crate::marker;
 use crate::object::{
@@ -23,23 +25,24 @@ use crate::object::{
 };
 use crate::ops::put_object::{NewObject, put_sealed};
 use crate::ops::upload_part_copy::{Range, open_source};
+use crate::parts;
 use crate::pass;
 use crate::reply::{Reply, set_encryption};
 use crate::request::{Request, check_reserved};
 use crate::seal::Source;
 use crate::snapshot::BucketRule;
+use crate::source::Summed;
 
 /// S3's limit on a copy in one request, bytes.
 pub(crate) const MAX_COPY: u64 = 5 << 30;
-/// System headers that a copy takes from its source.
-pub(crate) const COPIED: [&str; 7] = [
+/// System headers that a copy takes from its source. Where a website redirects to, S3 does not copy.
+pub(crate) const COPIED: [&str; 6] = [
     "content-type",
     "cache-control",
     "content-disposition",
     "content-encoding",
     "content-language",
     "expires",
-    "x-amz-website-redirect-location",
 ];
 
 /// Where a copy comes from, found and allowed.
@@ -63,11 +66,10 @@ pub(crate) async fn find_source<C: Connector>(rq: &Request<'_, C>) -> Result<Fou
     };
     rq.allow(&Operation::GetObject, &at.bucket, at.key.as_ref())?;
     let rule = rq.rule_for(&at)?;
-    let info = rq
-        .store
-        .head(&at, &Conditions::default())
-        .await
-        .map_err(|e| no_source(e, &at))?;
+    let info = match rq.store.head(&at, &Conditions::default()).await {
+        Ok(info) => info,
+        Err(e) => return Err(no_source(rq, e, &at).await),
+    };
     let sealed = !is_plaintext(&info, rule);
     let etag = if sealed {
         client_etag(&info.etag)
@@ -79,8 +81,21 @@ pub(crate) async fn find_source<C: Connector>(rq: &Request<'_, C>) -> Result<Fou
     Ok(Found { at, sealed, info })
 }
 
-/// A source that is not there. What its HEAD said of a delete marker is no answer to a copy.
-fn no_source(error: BackendError, at: &Location) -> Failure {
+/// A source that is not there. What its HEAD said of a delete marker is no answer to a copy, and what is missing a HEAD
+/// does not tell.
+async fn no_source<C: Connector>(
+    rq: &Request<'_, C>,
+    error: BackendError,
+    at: &Location,
+) -> Failure {
+    if matches!(&error, BackendError::Answer(e) if e.code == ErrorCode::NoSuchKey)
+        && let Err(BackendError::Answer(e)) = rq.store.head_bucket(&at.bucket).await
+        && e.code == ErrorCode::NoSuchBucket
+    {
+        return S3Error::new(ErrorCode::NoSuchBucket)
+            .detail("BucketName", &*at.bucket)
+            .into();
+    }
     match error {
         BackendError::Answer(e)
             if e.code == ErrorCode::MethodNotAllowed && at.version.is_some() =>
@@ -114,7 +129,9 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let of_source = rq.of_source()?;
     let found = find_source(&of_source).await?;
     let onto_itself = found.at.bucket == to.bucket && found.at.key == to.key;
-    let changed = replace || found.at.version.is_some() || found.sealed != rule.encrypt;
+    let summed = checksums::named(rq.headers)?;
+    let changed =
+        replace || summed.is_some() || found.at.version.is_some() || found.sealed != rule.encrypt;
     if onto_itself && !changed {
         return Err(Failure::new(
             ErrorCode::InvalidRequest,
@@ -125,7 +142,10 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let mut conditions = store_conditions(&Conditions::from_headers(rq.headers)?, rule);
     let mut headers = new_headers(rq, &found.info, replace)?;
     let replace_tags = directive(rq.headers, "x-amz-tagging-directive")?;
-    let anew = found.sealed && rule.encrypt && marker::copies_anew(&found.at, &found.info, &to);
+    // A checksum that is asked for takes the plaintext.
+    let anew = found.sealed
+        && rule.encrypt
+        && (summed.is_some() || marker::copies_anew(&found.at, &found.info, &to));
     let by_store = found.sealed == rule.encrypt && !anew;
     let may_lose = rq.store.keeps_put_if_match() && !rq.store.bare_folders();
     if anew && onto_itself && conditions.is_empty() && may_lose {
@@ -156,6 +176,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
                 plain_metadata(&found.info)
             };
             put_plain(&metadata, &mut headers);
+            put_algorithm(rq.headers, &mut headers);
             let source_conditions = Conditions::if_match(found.info.etag.clone());
             let request = CopyRequest {
                 source: found.at,
@@ -167,6 +188,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             let result = CopyResult {
                 etag: copied.etag,
                 last_modified: copied.last_modified,
+                checksum: None,
             };
             let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
             set_source_version(&mut reply.headers, &found.info);
@@ -301,6 +323,7 @@ async fn rewrap<C: Connector>(
     let result = CopyResult {
         etag: client_etag(&copied.etag),
         last_modified: copied.last_modified,
+        checksum: None,
     };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&copied.headers);
     set_source_version(&mut reply.headers, &sealed.info);
@@ -392,7 +415,8 @@ async fn copy_through<C: Connector>(
     })
 }
 
-/// Copies between a sealed and an unsealed place, or from or to a folder marker: the bytes go through the gateway.
+/// Copies between a sealed and an unsealed place, from or to a folder marker, or with a checksum that is made anew: the
+/// bytes go through the gateway.
 async fn transcode<C: Connector>(
     (rq, of_source): (&Request<'_, C>, &Request<'_, C>),
     found: Found,
@@ -425,16 +449,25 @@ async fn transcode<C: Connector>(
         conditions,
         blocks: None,
     };
-    let stored = if let Some(sealed) = &sealed {
+    let algorithm = match (checksums::named(rq.headers)?, &sealed) {
+        (None, Some(sealed)) if rule.encrypt => {
+            // As a copy by the store would, it keeps the checksum of its source.
+            let trailer = parts::trailer(rq.core, &of_source.store, &found.at, sealed).await?;
+            checksums::shown(&trailer).last().map(|sum| sum.algorithm)
+        }
+        (named, _) => named,
+    };
+    let hasher = algorithm.map(Hasher::new);
+    let (stored, known) = if let Some(sealed) = &sealed {
         let mut source = open_source(of_source, &found.at, sealed, Range::Everything).await?;
-        write(rq, new, &mut source).await?
+        write(rq, new, &mut source, hasher).await?
     } else {
         let request = GetRequest {
             range: None,
             conditions: Conditions::if_match(source_info.etag.clone()),
         };
         let (_, _, body) = of_source.store.get(&found.at, &request).await?;
-        write(rq, new, &mut crate::source::FromStore { body }).await?
+        write(rq, new, &mut crate::source::FromStore { body }, hasher).await?
     };
     let info = rq.store.head(to, &Conditions::default()).await?;
     let etag = if rule.encrypt {
@@ -445,6 +478,7 @@ async fn transcode<C: Connector>(
     let result = CopyResult {
         etag,
         last_modified: info.last_modified,
+        checksum: known.checksum,
     };
     let mut reply = Reply::xml(result.to_object_xml()).with_all(&stored.headers);
     set_source_version(&mut reply.headers, &source_info);
@@ -459,13 +493,24 @@ async fn write<C: Connector, S: Source>(
     rq: &Request<'_, C>,
     mut new: NewObject<'_>,
     source: &mut S,
-) -> Result<Stored, Failure> {
+    hasher: Option<Hasher>,
+) -> Result<(Stored, Known), Failure> {
+    let mut source = Summed { source, hasher };
     if new.rule.encrypt {
-        return Ok(put_sealed(rq, new, source).await?.0);
+        return put_sealed(rq, new, &mut source).await;
     }
     put_plain(&new.metadata, &mut new.headers);
     let upload = rq.store.put(new.at, &new.headers, &new.conditions, new.len);
-    pass::copy_into(rq, source, upload.await?, new.len).await
+    let stored = pass::copy_into(rq, &mut source, upload.await?, new.len).await?;
+    Ok((stored, Known::default()))
+}
+
+/// Asks the store for the checksum that the client asks for, of what is kept as it is.
+fn put_algorithm(asked: &HeaderMap, headers: &mut HeaderMap) {
+    let name = "x-amz-checksum-algorithm";
+    if let Some(algorithm) = asked.get(name) {
+        headers.insert(name, algorithm.clone());
+    }
 }
 
 fn plain_metadata(info: &ObjectInfo) -> Vec<(String, Vec<u8>)> {

@@ -148,7 +148,10 @@ fn credential<'s, C: Connector>(
     let credential = match snapshot.credentials.get(&access_key) {
         Some(credential) if credential.sigv2 || !form.is_v2() => credential,
         _ if form.is_v2() => return Err(only_sigv4()),
-        _ => return Err(S3Error::new(ErrorCode::InvalidAccessKeyId)),
+        _ => {
+            let unknown = S3Error::new(ErrorCode::InvalidAccessKeyId);
+            return Err(unknown.detail("AWSAccessKeyId", access_key));
+        }
     };
     if form.has_session_token() {
         return Err(no_session_tokens());
@@ -340,7 +343,7 @@ fn answer<C: Connector>(
 }
 
 /// Where the object is for this client: whether the name that it used came by TLS, only a proxy before us may know.
-fn location(headers: &HeaderMap, bucket: &str, key: &str) -> String {
+pub(crate) fn location(headers: &HeaderMap, bucket: &str, key: &str) -> String {
     let scheme = headers
         .get(HeaderName::from_static("x-forwarded-proto"))
         .filter(|v| *v == "https")

@@ -138,7 +138,7 @@ pub(crate) fn stored_reply(rule: &BucketRule, stored: &Stored, known: &Known) ->
     let mut reply = Reply::ok().with_all(&stored.headers);
     set_etag(&mut reply.headers, &client_etag(&stored.etag));
     set_encryption(&mut reply.headers, &rule.key);
-    if let Some(checksum) = known.checksum.as_ref().filter(|_| known.from_client) {
+    if let Some(checksum) = &known.checksum {
         let name = HeaderName::from_static(checksum.algorithm().header());
         set(&mut reply.headers, name, &checksum.to_base64());
     }

@@ -28,8 +28,8 @@ pub(crate) async fn run<C: Connector, T: Transport>(
     let number = uploads::part_number(rq)?;
     let len = body.len()?;
     check_len(len)?;
-    let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
     if !rule.encrypt {
+        let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
         let id = rq.query("uploadId")?;
         let upload = rq.store.put_part(&at, id, number, len).await?;
         let stored = pass::copy_into(rq, &mut source, upload, len).await?;
@@ -38,6 +38,22 @@ pub(crate) async fn run<C: Connector, T: Transport>(
         return Ok(reply);
     }
     let upload = uploads::open(rq, &at).await?;
+    if let Some(declared) = upload.declared {
+        match body.checksum() {
+            None => body.compute(declared.algorithm),
+            Some(sent) if sent == declared.algorithm => {}
+            Some(sent) => {
+                return Err(Failure::new(
+                    ErrorCode::InvalidRequest,
+                    format!(
+                        "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {sent}",
+                        declared.algorithm
+                    ),
+                ));
+            }
+        }
+    }
+    let mut source = FromClient::new(client, body, rq.snapshot.timeouts);
     let (stored, known) = put_part(rq, &at, &upload, number, len, &mut source).await?;
     let mut reply = stored_reply(rule, &stored, &known);
     let etag = upload.part_etag(number, &stored, &known);

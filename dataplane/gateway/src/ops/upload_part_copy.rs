@@ -1,6 +1,7 @@
 //! UploadPartCopy: bytes of an object become a part, opened and sealed anew on the way.
 
 use sealgate_backend::types::{GetRequest, Location};
+use sealgate_s3::checksum::{Checksum, Hasher};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::copy_source::copy_source_range;
 use sealgate_s3::error::{ErrorCode, S3Error};
@@ -9,7 +10,7 @@ use sealgate_uring::{BlockSize, Connector, Spans};
 
 use crate::core::unix_seconds;
 use crate::failure::Failure;
-use crate::object::{Sealed, client_etag, unseal};
+use crate::object::{Sealed, unseal};
 use crate::ops::copy_object::{find_source, set_source_version};
 use crate::ops::get_object::{Answer, open};
 use crate::ops::upload_part::{check_len, put_part};
@@ -17,7 +18,7 @@ use crate::pass;
 use crate::reply::{Reply, set_encryption};
 use crate::request::Request;
 use crate::seal::Source;
-use crate::source::{FromSealed, FromStore};
+use crate::source::{FromSealed, FromStore, Summed};
 use crate::uploads;
 
 /// Which plaintext bytes of an object to read.
@@ -74,7 +75,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             .into());
         }
     };
-    let etag = match &sealed {
+    let (etag, checksum) = match &sealed {
         Some(sealed) => {
             let mut source =
                 open_source(&of_source, &found.at, sealed, Range::Bytes(range.clone())).await?;
@@ -109,6 +110,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     let result = CopyResult {
         etag,
         last_modified: unix_seconds() * 1000,
+        checksum,
     };
     let mut reply = Reply::xml(result.to_part_xml());
     set_source_version(&mut reply.headers, &found.info);
@@ -118,7 +120,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
     Ok(reply)
 }
 
-/// Stores `len` bytes of `source` as a part: the ETag that the client sees.
+/// Stores `len` bytes of `source` as a part: the ETag that the client sees, and the checksum that its upload is for.
 async fn store<C: Connector, S: Source>(
     rq: &Request<'_, C>,
     at: &Location,
@@ -126,16 +128,18 @@ async fn store<C: Connector, S: Source>(
     number: u16,
     len: u64,
     source: &mut S,
-) -> Result<String, Failure> {
+) -> Result<(String, Option<Checksum>), Failure> {
     check_len(len)?;
     if encrypt {
         let upload = uploads::open(rq, at).await?;
-        let (stored, _) = put_part(rq, at, &upload, number, len, source).await?;
-        return Ok(client_etag(&stored.etag));
+        let hasher = upload.declared.map(|d| Hasher::new(d.algorithm));
+        let mut source = Summed { source, hasher };
+        let (stored, known) = put_part(rq, at, &upload, number, len, &mut source).await?;
+        return Ok((upload.part_etag(number, &stored, &known), known.checksum));
     }
     let upload = rq
         .store
         .put_part(at, rq.query("uploadId")?, number, len)
         .await?;
-    Ok(pass::copy_into(rq, source, upload, len).await?.etag)
+    Ok((pass::copy_into(rq, source, upload, len).await?.etag, None))
 }

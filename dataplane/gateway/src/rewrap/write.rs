@@ -52,7 +52,10 @@ pub(super) fn new_headers(
     limit: Metadata,
 ) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::with_capacity(16);
-    for name in COPIED.into_iter().chain(["x-amz-storage-class"]) {
+    for name in COPIED
+        .into_iter()
+        .chain(["x-amz-storage-class", "x-amz-website-redirect-location"])
+    {
         if let Some(value) = info.headers.get(name) {
             headers.insert(HeaderName::from_static(name), value.clone());
         }

@@ -107,6 +107,9 @@ impl Policy {
                     ));
                 };
                 let test = Test::Equal(value.clone());
+                // S3 shows the long form of it.
+                let (dollar, text) = (Value::from(format!("${name}")), Value::from(&**value));
+                let shown = format!(r#"["eq", {dollar}, {text}]"#);
                 self.conditions
                     .push((name.to_ascii_lowercase(), test, shown));
             }

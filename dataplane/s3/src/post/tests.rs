@@ -97,7 +97,7 @@ fn what_the_policy_does_not_allow() {
     let none = |_: &mut Fields| {};
     let late = denied(&none, "sigv4examplebucket", 1_451_476_800);
     assert_eq!(late, "Invalid according to Policy: Policy expired.");
-    assert!(denied(&none, "other", NOW).contains("\"bucket\""));
+    assert!(denied(&none, "other", NOW).contains(r#"["eq", "$bucket", "#));
     let key = denied(
         &|f| f[0].1 = "user/user2/x".into(),
         "sigv4examplebucket",

@@ -1,5 +1,7 @@
 //! Where a request says who signed it: the `Authorization` header, or the parameters of a presigned URL.
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, header};
 
 use crate::encoding;
@@ -64,11 +66,14 @@ pub enum Authorization {
     V2(Box<sigv2::Signed>),
 }
 
-fn header_malformed(message: &'static str) -> S3Error {
+/// What S3 begins its messages about the header with.
+const HEADER_MALFORMED: &str = "The authorization header is malformed; ";
+
+fn header_malformed(message: impl Into<Cow<'static, str>>) -> S3Error {
     S3Error::with_message(ErrorCode::AuthorizationHeaderMalformed, message)
 }
 
-fn query_malformed(message: &'static str) -> S3Error {
+fn query_malformed(message: impl Into<Cow<'static, str>>) -> S3Error {
     S3Error::with_message(ErrorCode::AuthorizationQueryParametersError, message)
 }
 
@@ -175,17 +180,28 @@ impl Authorization {
                 ));
             }
         }
+        if fields.split(',').count() < 3 {
+            return Err(header_malformed(format!(
+                "{HEADER_MALFORMED}the authorization header requires three components: Credential, SignedHeaders, \
+                 and Signature."
+            )));
+        }
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        let mut unknown = false;
         for field in fields.split(',') {
-            let (name, value) = field.trim().split_once('=').unwrap_or((field.trim(), ""));
+            let Some((name, value)) = field.trim().split_once('=') else {
+                return Err(header_malformed(format!(
+                    "{HEADER_MALFORMED}the authorization component \"{}\" is malformed.",
+                    field.trim()
+                )));
+            };
             let slot = match name {
                 "Credential" => &mut credential,
                 "SignedHeaders" => &mut signed_headers,
                 "Signature" => &mut signature,
                 _ => {
-                    return Err(header_malformed(
-                        "The authorization header is malformed; it has an unknown field.",
-                    ));
+                    unknown = true;
+                    continue;
                 }
             };
             if slot.replace(value).is_some() {
@@ -200,14 +216,19 @@ impl Authorization {
         let signed_headers = signed_headers.ok_or_else(|| {
             header_malformed("The authorization header is malformed; missing SignedHeaders.")
         })?;
-        let signature = signature
-            .and_then(|s| encoding::hex32(s.as_bytes()))
-            .ok_or_else(|| {
-                header_malformed(
-                    "The authorization header is malformed; Signature is missing or invalid.",
-                )
-            })?;
-        let credential = Credential::parse(credential).map_err(header_malformed)?;
+        let signature = signature.ok_or_else(|| {
+            header_malformed("The authorization header is malformed; missing Signature.")
+        })?;
+        let signature = encoding::hex32(signature.as_bytes()).ok_or_else(|| {
+            header_malformed("The authorization header is malformed; Signature is invalid.")
+        })?;
+        if unknown {
+            return Err(header_malformed(
+                "The authorization header is malformed; it has an unknown field.",
+            ));
+        }
+        let credential = Credential::parse(credential)
+            .map_err(|why| header_malformed(format!("{HEADER_MALFORMED}{why}")))?;
         check_signed_headers(signed_headers).map_err(header_malformed)?;
         let time = request_time(headers)?;
         if time::amz_date(time)[..8] != credential.date {
@@ -280,7 +301,11 @@ impl Authorization {
                 "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\"",
             ));
         }
-        let credential = Credential::parse(credential).map_err(query_malformed)?;
+        let credential = Credential::parse(credential).map_err(|why| {
+            query_malformed(format!(
+                "Error parsing the X-Amz-Credential parameter; {why}"
+            ))
+        })?;
         check_signed_headers(signed_headers).map_err(query_malformed)?;
         let time = time::parse_amz_date(date.as_bytes()).ok_or_else(|| {
             query_malformed(
@@ -288,9 +313,11 @@ impl Authorization {
             )
         })?;
         if date.as_bytes()[..8] != credential.date {
-            return Err(query_malformed(
-                "Invalid credential date. This date is not the same as X-Amz-Date.",
-            ));
+            return Err(query_malformed(format!(
+                "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{}\".",
+                String::from_utf8_lossy(&credential.date),
+                &date[..8]
+            )));
         }
         if expires.starts_with('-') {
             return Err(query_malformed("X-Amz-Expires must be non-negative"));
@@ -324,30 +351,39 @@ impl Authorization {
 
 impl Credential {
     /// Parses `access key/date/region/s3/aws4_request`. An access key may itself hold slashes.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "The Credential is malformed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
+    ///
+    /// Errors: what S3 says of it.
+    pub(crate) fn parse(text: &str) -> Result<Self, Cow<'static, str>> {
+        const FORM: &str = "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".";
         let mut fields = text.rsplitn(5, '/');
         let mut next = || fields.next().ok_or(FORM);
         let (terminator, service, region, date, access_key) =
             (next()?, next()?, next()?, next()?, next()?);
         if terminator != "aws4_request" {
-            return Err(
-                "The Credential is malformed; incorrect terminal. This endpoint uses \"aws4_request\".",
-            );
+            return Err(format!(
+                "incorrect terminal \"{terminator}\". This endpoint uses \"aws4_request\"."
+            )
+            .into());
         }
         if service != "s3" {
-            return Err(
-                "The Credential is malformed; incorrect service. This endpoint belongs to \"s3\".",
-            );
+            return Err(format!(
+                "incorrect service \"{service}\". This endpoint belongs to \"s3\"."
+            )
+            .into());
         }
-        let date: [u8; 8] = date.as_bytes().try_into().map_err(|_| FORM)?;
+        let is_date = date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit());
+        let date: [u8; 8] = match date.as_bytes().try_into() {
+            Ok(date) if is_date => date,
+            _ => {
+                return Err(format!(
+                    "incorrect date format \"{date}\". This date in the credential must be in the format \"yyyyMMdd\"."
+                )
+                .into());
+            }
+        };
         let sizes = access_key.len() <= MAX_FIELD && region.len() <= MAX_FIELD;
-        if access_key.is_empty()
-            || region.is_empty()
-            || !sizes
-            || !date.iter().all(u8::is_ascii_digit)
-        {
-            return Err(FORM);
+        if access_key.is_empty() || region.is_empty() || !sizes {
+            return Err(FORM.into());
         }
         Ok(Self {
             access_key: access_key.to_owned(),

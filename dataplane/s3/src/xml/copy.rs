@@ -1,6 +1,7 @@
 //! `CopyObjectResult` and `CopyPartResult`.
 
 use super::{Writer, store_document, unexpected, unquote};
+use crate::checksum::Checksum;
 use crate::error::S3Error;
 use crate::time;
 
@@ -11,6 +12,8 @@ pub struct CopyResult {
     pub etag: String,
     /// Milliseconds since the epoch.
     pub last_modified: i64,
+    /// Checksum of what was made, where it is known.
+    pub checksum: Option<Checksum>,
 }
 
 impl CopyResult {
@@ -29,6 +32,9 @@ impl CopyResult {
         w.root(root);
         w.text("LastModified", &time::iso8601(self.last_modified));
         w.etag("ETag", &self.etag);
+        if let Some(checksum) = &self.checksum {
+            w.text(checksum.algorithm().element(), &checksum.to_base64());
+        }
         w.close(root);
         w.finish()
     }
@@ -51,6 +57,8 @@ impl CopyResult {
                 .child_text("LastModified")
                 .and_then(time::parse_iso8601)
                 .unwrap_or(0),
+            // A store's is of what it holds.
+            checksum: None,
         })
     }
 }
@@ -65,6 +73,7 @@ mod tests {
         let r = CopyResult {
             etag: "e-0".into(),
             last_modified: 1_255_369_830_000,
+            checksum: None,
         };
         assert_eq!(CopyResult::parse(&r.to_object_xml()).unwrap(), r);
         assert_eq!(CopyResult::parse(&r.to_part_xml()).unwrap(), r);

@@ -71,19 +71,22 @@ def short(error: BaseException) -> str:
 class Bench:
     """One store, a gateway before it, and a bucket for every tool."""
 
-    def __init__(self, store, folder: Path):
-        self.store, self.folder = store, folder
+    def __init__(self, store, folder: Path, keys: tuple[str, str] = (gw.ACCESS, gw.SECRET)):
+        """`keys`: what the gateway's clients sign with."""
+        self.store, self.folder, self.keys = store, folder, keys
         self.gateway = None
         store.start(folder / "store")
         try:
-            self.gateway = gw.Gateway(folder / "gateway", store.backend())
+            allowed = f'[[credentials]]\naccess_key = {gw.q(keys[0])}\nsecret_key = {gw.q(keys[1])}\n'
+            allowed += 'allow = [{ bucket = "*", actions = ["*"] }]\n'
+            self.gateway = gw.Gateway(folder / "gateway", store.backend(), credentials=allowed)
         except BaseException:
             store.stop()
             raise
 
     def target(self, tool: str, direct: bool = False) -> Target:
         store, name = self.store, f"certify-{tool}" + ("-direct" if direct else "")
-        where = (store.endpoint, store.access, store.secret) if direct else (self.gateway.endpoint, gw.ACCESS, gw.SECRET)
+        where = (store.endpoint, store.access, store.secret) if direct else (self.gateway.endpoint, *self.keys)
         s3 = client(*where)
         try:
             s3.create_bucket(Bucket=name)

@@ -138,7 +138,8 @@ class Listed:
 
 def compare(store, suite: Suite, folder: Path, listed: Listed) -> tuple[int, list[str]]:
     """How many pass both ways, and what is unexpected."""
-    bench = Bench(store, folder)
+    # The same keys both ways: tests compare owners with the access key that they sign with.
+    bench = Bench(store, folder, (store.access, store.secret))
     try:
         if store.endpoint:
             direct = suite.run(bench.target(f"{suite.name.replace('_', '-')}", direct=True), None)

@@ -6,6 +6,7 @@ dates) it learns from the first answer that tells, and holds every later answer 
 
 import re
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 
 MIN_PART = 5 << 20
 PRECONDITION = ("PreconditionFailed", 412)
@@ -28,6 +29,7 @@ class Object:
     parts: list[int] | None
     checksum: tuple[str, str] | None = None
     modified: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,6 +90,12 @@ class Model:
     @staticmethod
     def _read_verdict(found: Object, condition: dict[str, str], stem: str = "") -> int:
         match, none_match = condition.get(f"{stem}If-Match"), condition.get(f"{stem}If-None-Match")
+        since, until = condition.get(f"{stem}If-Modified-Since"), condition.get(f"{stem}If-Unmodified-Since")
+        changed = parsedate_to_datetime(found.modified) if since or until else None
+        if until and changed > parsedate_to_datetime(until):
+            return 412
+        if since and changed <= parsedate_to_datetime(since):
+            return 412 if stem else 304
         if match and match not in ("*", found.etag):
             return 412
         if none_match and none_match in ("*", found.etag):
@@ -96,10 +104,10 @@ class Model:
 
     # -- objects
 
-    def put(self, key: str, data: bytes, headers: dict, condition: dict, checksum=None):
+    def put(self, key: str, data: bytes, headers: dict, condition: dict, checksum=None, tags=None):
         if faults := self._write_faults(key, condition):
             return Refusal(faults)
-        self.objects[key] = Object(data, headers, "", [], checksum)
+        self.objects[key] = Object(data, headers, "", [], checksum, tags=tags or {})
         return self.objects[key]
 
     def read(self, key: str, condition: dict, range_: str | None, part: int | None, overrides: dict):
@@ -139,20 +147,22 @@ class Model:
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
 
-    def copy(self, source: str, key: str, replace: dict | None, source_condition: dict):
-        """`replace` holds the new headers under REPLACE."""
+    def copy(self, source: str, key: str, replace: dict | None, source_condition: dict, tags=None, checksum=None):
+        """`replace` holds the new headers under REPLACE, `tags` the new tags; `checksum` makes one anew."""
         found = self.objects.get(source)
         faults = set()
         if not found:
             faults.add(("NoSuchKey", 404))
         elif self._read_verdict(found, source_condition, "x-amz-copy-source-") != 200:
             faults.add(PRECONDITION)
-        if source == key and replace is None:
+        if source == key and replace is None and checksum is None:
             faults.add(("InvalidRequest", 400))
         if faults:
             return Refusal(faults)
         headers = found.headers if replace is None else replace
-        self.objects[key] = Object(found.data, headers, "", None)
+        kept = checksum(found.data) if checksum else found.checksum
+        tags = dict(found.tags) if tags is None else tags
+        self.objects[key] = Object(found.data, headers, "", None, kept, tags=tags)
         return self.objects[key]
 
     # -- multipart
