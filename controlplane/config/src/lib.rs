@@ -24,7 +24,7 @@ pub use model::{
     Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, CorsRule, Credential,
     Driver, Endpoint, Grant, KeyConfig, KeyProvider, KmipKey, KmipServer, Listen, Listing, Log,
     LogFormat, LogTarget, Payload, Pkcs11Key, Pkcs11Token, Preset, Runtime, S3Backend,
-    SecretSource, StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
+    SecretSource, StoreChecksum, StoreUser, Timeouts, Tls, VaultAuth, VaultKey,
 };
 pub use secret::SecretString;
 

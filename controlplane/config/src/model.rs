@@ -150,6 +150,8 @@ pub struct S3Backend {
     pub ca_file: Option<PathBuf>,
     /// What stands for the body in a signature.
     pub payload: Payload,
+    /// The checksum that goes with it.
+    pub checksum: StoreChecksum,
     /// Which store it is.
     pub preset: Preset,
     /// Conditions of writes that it does not keep are checked before the write rather than refused.
@@ -189,6 +191,21 @@ impl Preset {
             Self::Generic => "generic",
         }
     }
+
+    /// Whether the store takes checksums, as headers and as trailers; of `generic`, nobody knows.
+    #[must_use]
+    pub fn takes_checksums(self) -> bool {
+        !matches!(self, Self::Ceph | Self::Garage)
+    }
+
+    /// The checksum that is sent unless another is asked for: AWS wants one under object lock.
+    #[must_use]
+    pub fn usual_checksum(self) -> StoreChecksum {
+        match self {
+            Self::Aws => StoreChecksum::Crc64Nvme,
+            _ => StoreChecksum::None,
+        }
+    }
 }
 
 /// A store's address.
@@ -211,6 +228,18 @@ pub enum Payload {
     Unsigned,
     /// The SHA-256 of the body.
     Signed,
+}
+
+/// The checksum that goes with a body to the store. CRCs only: of an object in parts, only they can be made of the
+/// parts'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreChecksum {
+    /// None.
+    None,
+    /// CRC-64/NVME.
+    Crc64Nvme,
+    /// CRC-32C.
+    Crc32c,
 }
 
 /// A key that wraps key-encryption keys.

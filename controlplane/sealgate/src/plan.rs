@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use sealgate_aead::Library;
 use sealgate_backend::s3::{PayloadSigning, S3Options, StoreTimeouts, Unkept, preset};
-use sealgate_config::{Aead, Backend, Config, Driver, S3Backend};
+use sealgate_config::{Aead, Backend, Config, Driver, S3Backend, StoreChecksum};
 use sealgate_gateway::snapshot::{
     Action, BucketRule, ClientTimeouts, CorsRule, Credential, Grant, Listing, Snapshot, StoreUser,
 };
 use sealgate_kms::{KeyClient, KeyEvents, KeyService, Keys, ServiceLimits};
+use sealgate_s3::checksum::Algorithm;
 use sealgate_s3::sigv4::SecretKey;
 use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{Provider, RuntimeConfig, TlsAcceptor, client_tls};
@@ -176,6 +177,11 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
                 sealgate_config::Payload::Unsigned => PayloadSigning::Unsigned,
                 sealgate_config::Payload::Signed => PayloadSigning::Signed,
             },
+            checksum: match s3.checksum {
+                StoreChecksum::None => None,
+                StoreChecksum::Crc64Nvme => Some(Algorithm::Crc64Nvme),
+                StoreChecksum::Crc32c => Some(Algorithm::Crc32c),
+            },
             authority: s3.endpoint.authority.clone(),
             path_style: s3.path_style,
             preset: preset::preset(s3.preset.as_str()).unwrap_or(&preset::GENERIC),
@@ -337,4 +343,27 @@ pub(crate) fn summary(config: &Config) -> String {
         text.push_str(&format!("\n  {place}: {how}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_and_the_presets_agree_on_checksums() {
+        use sealgate_config::Preset as P;
+        for named in [
+            P::Aws,
+            P::Ceph,
+            P::SeaweedFs,
+            P::Minio,
+            P::Garage,
+            P::VersityGw,
+            P::Generic,
+        ] {
+            let known = preset::preset(named.as_str()).unwrap();
+            let takes = known.assumed || known.checksums && known.trailers;
+            assert_eq!(named.takes_checksums(), takes, "{}", known.name);
+        }
+    }
 }

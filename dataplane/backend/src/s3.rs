@@ -20,6 +20,7 @@ use std::rc::Rc;
 
 use http::{HeaderMap, Method, header};
 use sealgate_http1::spare_headers;
+use sealgate_s3::checksum::Algorithm;
 use sealgate_s3::route::{RawKey, encode_key};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::Connector;
@@ -62,6 +63,8 @@ pub struct S3Options {
     pub path_style: bool,
     /// What stands for written bodies in signatures.
     pub payload: PayloadSigning,
+    /// The checksum that goes with written bodies: a CRC, since only those can be made of parts.
+    pub checksum: Option<Algorithm>,
     /// Longest body of one `PutObject`, bytes; see [`MAX_SINGLE_PUT`].
     pub put_limit: u64,
     /// Length of the parts that a longer one is cut into, bytes; not 0. See [`PUT_PART`].
@@ -81,6 +84,7 @@ impl Default for S3Options {
             authority: String::new(),
             path_style: true,
             payload: PayloadSigning::Unsigned,
+            checksum: None,
             put_limit: MAX_SINGLE_PUT,
             put_part: PUT_PART,
             preset: &preset::GENERIC,

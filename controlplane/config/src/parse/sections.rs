@@ -9,7 +9,7 @@ use crate::credentials::{self, StoreCredentials};
 use crate::model::{
     Action, Aead, AuditOverflow, Backend, Binding, BucketRule, Config, CorsRule, Credential,
     Driver, Endpoint, Grant, KeyConfig, Listen, Listing, Log, LogFormat, LogTarget, Payload,
-    Preset, Runtime, S3Backend, StoreUser, Timeouts, Tls,
+    Preset, Runtime, S3Backend, StoreChecksum, StoreUser, Timeouts, Tls,
 };
 use crate::schema::{self, CLASSES, OPERATIONS};
 
@@ -166,6 +166,7 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
             Preset::Generic,
         ],
     );
+    let checksum = store_checksum(table, preset);
     let emulate_conditions = table.boolean("emulate_conditions");
     if let Some(Located {
         value: Endpoint { https: false, .. },
@@ -183,9 +184,38 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
         path_style: path_style?,
         ca_file,
         payload: payload?,
+        checksum: checksum?,
         preset: preset?,
         emulate_conditions: emulate_conditions?,
     })))
+}
+
+/// The checksum that goes to the store, which has to take it.
+fn store_checksum(table: &Reader<'_>, preset: Option<Preset>) -> Option<StoreChecksum> {
+    if !table.has("checksum") {
+        return preset.map(Preset::usual_checksum);
+    }
+    let chosen = table.choice(
+        "checksum",
+        &[
+            StoreChecksum::None,
+            StoreChecksum::Crc64Nvme,
+            StoreChecksum::Crc32c,
+        ],
+    )?;
+    if let Some(preset) = preset
+        && chosen != StoreChecksum::None
+        && !preset.takes_checksums()
+    {
+        let name = preset.as_str();
+        let what = format!("a store with preset = {name:?} takes no checksum after a body");
+        table.wrong(
+            "checksum",
+            Wrong::from(what).remedy("write \"none\", or name the preset that fits the store"),
+        );
+        return None;
+    }
+    Some(chosen)
 }
 
 fn store_credentials(table: &Reader<'_>) -> Option<StoreCredentials> {

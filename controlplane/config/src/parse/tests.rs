@@ -47,6 +47,7 @@ session_token_env = "TOKEN"
 path_style = false
 ca_file = "ca.pem"
 payload = "signed"
+checksum = "crc32c"
 preset = "minio"
 emulate_conditions = true
 

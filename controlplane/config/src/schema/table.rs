@@ -361,6 +361,12 @@ pub const SECTIONS: &[Section] = &[
                 "What stands for the body in signatures to the store: `UNSIGNED-PAYLOAD`, or its SHA-256.",
             ),
             row(
+                "checksum",
+                Kind::Choice(&["none", "crc64nvme", "crc32c"]),
+                Absent("`crc64nvme` with `preset = \"aws\"`, else `none`"),
+                "Checksum of the stored bytes that goes with every PutObject and UploadPart: a header of what is in one block, else a trailer. The store refuses what was damaged on the way to it, and AWS takes uploads under object lock (docs/stores.md). `crc32c` is for stores that do not know the other. Not with `ceph` and `garage`, which do not take it. Uploads that were begun before a change may have to be begun again.",
+            ),
+            row(
                 "preset",
                 Kind::Choice(&[
                     "aws",

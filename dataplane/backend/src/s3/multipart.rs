@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::xml::{
     CompleteMultipartUpload, CompleteMultipartUploadResult, InitiateMultipartUploadResult,
@@ -32,6 +32,15 @@ impl<C: Connector> S3Store<C> {
     ) -> Result<CreatedUpload, BackendError> {
         let mut call = self.call(Method::POST, &at.bucket, Some(&at.key), &[("uploads", "")]);
         extend(&mut call.headers, headers);
+        if let Some(sum) = self.options.checksum {
+            // Of the whole object rather than of its parts' checksums: so Complete need not name those.
+            for (name, value) in [
+                ("x-amz-checksum-algorithm", sum.as_str()),
+                ("x-amz-checksum-type", "FULL_OBJECT"),
+            ] {
+                call.headers.insert(name, HeaderValue::from_static(value));
+            }
+        }
         let (head, body) = self.fetch(&mut call).await?;
         Ok(CreatedUpload {
             id: InitiateMultipartUploadResult::parse(&body)?.upload_id,
@@ -71,7 +80,7 @@ impl<C: Connector> S3Store<C> {
 
     pub(super) fn single_upload(&self, call: Call, len: u64) -> SingleUpload<C> {
         let (wire, signer) = (Rc::clone(&self.wire), Rc::clone(&self.signer));
-        SingleUpload::new(wire, signer, call, self.options.payload, len)
+        SingleUpload::new(wire, signer, call, &self.options, len)
     }
 
     /// `ListParts` after number `after`.

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod parts;
+mod plain;
 mod single;
 
 use sealgate_uring::{Block, Connector, Spans};

@@ -48,9 +48,12 @@ impl PayloadHash {
 const UNSIGNED_TRAILER: &[u8] = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// Payload that is sent as `aws-chunked` with a signature per chunk and no trailers.
 const STREAMING_PAYLOAD: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+/// The same with trailers, which are signed too.
+const STREAMING_TRAILER: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static(CONTENT_SHA256);
+const AMZ_TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
 const AMZ_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// Headers that are signed besides `host` and all `x-amz-*`: those that change what a request does and that no proxy
@@ -116,7 +119,8 @@ impl Signer {
     }
 
     /// Signs a request whose body follows as `aws-chunked` with signed chunks
-    /// (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD`): the same as [`Signer::sign`], and gives what signs the chunks.
+    /// (`STREAMING-AWS4-HMAC-SHA256-PAYLOAD`): the same as [`Signer::sign`], and gives what signs the chunks, and the
+    /// trailers where the headers announce some (`…-TRAILER`).
     ///
     /// `x-amz-decoded-content-length` must be among the headers.
     pub fn sign_streaming(
@@ -128,15 +132,12 @@ impl Signer {
         headers: &mut HeaderMap,
         now: i64,
     ) -> ChunkVerifier {
-        let (key, date, seed) = self.sign_as(
-            method,
-            host,
-            encoded_path,
-            query,
-            headers,
-            STREAMING_PAYLOAD,
-            now,
-        );
+        let payload = match headers.contains_key(AMZ_TRAILER) {
+            true => STREAMING_TRAILER,
+            false => STREAMING_PAYLOAD,
+        };
+        let (key, date, seed) =
+            self.sign_as(method, host, encoded_path, query, headers, payload, now);
         ChunkVerifier::new(key, now, &date, self.region.as_bytes(), seed)
     }
 

@@ -9,6 +9,25 @@ use super::*;
 fn errors_say_where_what_and_what_instead() {
     let cases: &[(&str, &str, &[&str])] = &[
         (
+            "preset = \"minio\"",
+            "preset = \"garage\"",
+            &[
+                "backend.checksum",
+                "a store with preset = \"garage\" takes no checksum after a body",
+                "accepted: \"none\", \"crc64nvme\" or \"crc32c\"",
+                "write \"none\"",
+            ],
+        ),
+        (
+            "checksum = \"crc32c\"",
+            "checksum = \"sha256\"",
+            &[
+                "backend.checksum",
+                "\"sha256\" is not accepted",
+                "accepted: \"none\", \"crc64nvme\" or \"crc32c\"",
+            ],
+        ),
+        (
             "driver = \"epoll\"",
             "driver = \"epol\"",
             &[

@@ -4,16 +4,20 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use http::{HeaderValue, header};
+use http::header::{self, HeaderName};
+use http::{HeaderValue, StatusCode};
 use sealgate_s3::aws_chunked::DECODED_LENGTH;
+use sealgate_s3::checksum::{Algorithm, Hasher};
+use sealgate_s3::error::ErrorCode;
 use sealgate_s3::sigv4::sign::{PayloadHash, Signer};
 use sealgate_uring::{Block, Connector, Spans};
 
-use super::chunks::{Chunks, framed_len, hash};
+use super::chunks::{self, Chunks, hash};
+use super::plain::{self, Plain};
 use crate::s3::inbound::Inbound;
 use crate::s3::link::Link;
-use crate::s3::wire::{Broken, Call, MAX_ATTEMPTS, Wire, unix_seconds};
-use crate::s3::{PayloadSigning, headers};
+use crate::s3::wire::{Broken, Call, MAX_ATTEMPTS, Wire, unavailable, unix_seconds};
+use crate::s3::{PayloadSigning, S3Options, headers};
 use crate::types::{BackendError, Stored};
 
 /// One request with a streamed body; see [`super::S3Upload`].
@@ -22,9 +26,11 @@ pub(in crate::s3) struct SingleUpload<C: Connector> {
     signer: Rc<RefCell<Signer>>,
     call: Call,
     signing: PayloadSigning,
+    /// The checksum that goes with the body.
+    sum: Option<Algorithm>,
     /// Decided by the first write.
     form: Option<Form>,
-    link: Option<(Link<C::Conn>, Option<Chunks>)>,
+    link: Option<(Link<C::Conn>, Frames)>,
     /// Payload bytes handed to the connection.
     sent: u64,
     len: u64,
@@ -40,8 +46,16 @@ enum Form {
     Unsigned,
     /// Its hash, known because the first write is the only one.
     Hashed([u8; 32]),
-    /// A signature for each chunk.
+    /// `aws-chunked`: a signature for each chunk, a checksum at the end, or both.
     Chunked,
+}
+
+/// What frames the body on one connection.
+enum Frames {
+    /// Nothing does.
+    Bare,
+    Signed(Chunks),
+    Unsigned(Plain),
 }
 
 /// What came instead of success.
@@ -57,14 +71,15 @@ impl<C: Connector> SingleUpload<C> {
         wire: Rc<Wire<C>>,
         signer: Rc<RefCell<Signer>>,
         call: Call,
-        signing: PayloadSigning,
+        options: &S3Options,
         len: u64,
     ) -> Self {
         Self {
             wire,
             signer,
             call,
-            signing,
+            signing: options.payload,
+            sum: options.checksum,
             form: None,
             link: None,
             sent: 0,
@@ -136,17 +151,30 @@ impl<C: Connector> SingleUpload<C> {
     /// Chooses the form of the body, which is `whole` or comes in pieces.
     fn decide(&mut self, whole: Option<(&Block, Spans)>) -> Result<(), BackendError> {
         let form = match (self.signing, whole) {
+            (PayloadSigning::Unsigned, None) if self.sum.is_some() => Form::Chunked,
             (PayloadSigning::Unsigned, _) => Form::Unsigned,
             (PayloadSigning::Signed, Some((block, spans))) => {
                 Form::Hashed(hash(spans.ranges().map(|r| &block[r])))
             }
             (PayloadSigning::Signed, None) => Form::Chunked,
         };
+        if let (Some(sum), Some((block, spans))) = (self.sum, whole) {
+            let mut hasher = Hasher::new(sum);
+            spans.ranges().for_each(|r| hasher.update(&block[r]));
+            let name = HeaderName::from_static(sum.header());
+            headers::set(&mut self.call.headers, name, &hasher.finish().to_base64());
+        }
         let mut length = Some(self.len);
         if matches!(form, Form::Chunked) {
-            length = framed_len(self.len);
+            length = match (self.signing, self.sum) {
+                (PayloadSigning::Unsigned, Some(sum)) => plain::framed_len(self.len, sum),
+                (_, sum) => chunks::framed_len(self.len, sum),
+            };
             let headers = &mut self.call.headers;
             headers.insert(DECODED_LENGTH, HeaderValue::from(self.len));
+            if let Some(sum) = self.sum {
+                headers.insert("x-amz-trailer", HeaderValue::from_static(sum.header()));
+            }
             // The store takes it off again.
             let mut encoding = b"aws-chunked".to_vec();
             for own in headers.get_all(header::CONTENT_ENCODING) {
@@ -205,19 +233,20 @@ impl<C: Connector> SingleUpload<C> {
                 Err(broken) => return (Err(Setback::Broken(broken)), block),
             }
         }
-        let Some((mut link, mut chunks)) = self.link.take() else {
+        let Some((mut link, mut frames)) = self.link.take() else {
             return (Err(Setback::Broken(Broken::Stale)), block);
         };
         let within = self.wire.timeouts.block;
-        let (result, block) = match &mut chunks {
+        let (result, block) = match &mut frames {
             _ if !first && link.answer_began().await => {
                 (Err(io::ErrorKind::BrokenPipe.into()), block)
             }
-            Some(chunks) => chunks.write(&mut link, block, spans, within).await,
-            None => link.write(block, spans, within).await,
+            Frames::Bare => link.write(block, spans, within).await,
+            Frames::Signed(chunks) => chunks.write(&mut link, block, spans, within).await,
+            Frames::Unsigned(plain) => plain.write(&mut link, block, spans, within).await,
         };
         if result.is_ok() {
-            self.link = Some((link, chunks));
+            self.link = Some((link, frames));
             return (Ok(()), block);
         }
         let wait = self.wire.timeouts.response;
@@ -233,7 +262,7 @@ impl<C: Connector> SingleUpload<C> {
     }
 
     /// A connection with the request's head in its output.
-    async fn open(&mut self) -> Result<(Link<C::Conn>, Option<Chunks>), Broken> {
+    async fn open(&mut self) -> Result<(Link<C::Conn>, Frames), Broken> {
         let mut link = if self.fresh {
             self.wire.fresh_link().await?
         } else {
@@ -250,22 +279,26 @@ impl<C: Connector> SingleUpload<C> {
         let mut signer = self.signer.borrow_mut();
         let now = unix_seconds();
         let mut sign = |hash| signer.sign(method, host, path, query, headers, hash, now);
-        let chunks = match self.form {
-            Some(Form::Chunked) => {
+        let frames = match (&self.form, self.signing, self.sum) {
+            (Some(Form::Chunked), PayloadSigning::Unsigned, Some(sum)) => {
+                sign(PayloadHash::UnsignedTrailer);
+                Frames::Unsigned(Plain::new(sum, self.len))
+            }
+            (Some(Form::Chunked), ..) => {
                 let chunk_signer = signer.sign_streaming(method, host, path, query, headers, now);
-                Some(Chunks::new(chunk_signer, self.len))
+                Frames::Signed(Chunks::new(chunk_signer, self.sum, self.len))
             }
-            Some(Form::Hashed(hash)) => {
-                sign(PayloadHash::Hash(hash));
-                None
+            (Some(Form::Hashed(hash)), ..) => {
+                sign(PayloadHash::Hash(*hash));
+                Frames::Bare
             }
-            Some(Form::Unsigned) | None => {
+            (Some(Form::Unsigned) | None, ..) => {
                 sign(PayloadHash::Unsigned);
-                None
+                Frames::Bare
             }
         };
         link.put_head(&self.call);
-        Ok((link, chunks))
+        Ok((link, frames))
     }
 
     /// Waits a little when the request may be sent again; else says why not.
@@ -290,6 +323,19 @@ impl<C: Connector> SingleUpload<C> {
                 let what = "the store answered before it had the whole body";
                 return Err(BackendError::Protocol(what.into()));
             }
+            Setback::Refused(inbound) if inbound.head.status == StatusCode::BAD_REQUEST => {
+                let error = self.wire.answer_error(inbound).await;
+                if !is_damage(&error) {
+                    return Err(error);
+                }
+                // Nothing was stored, so that sending it again is safe whatever the request's conditions are.
+                tracing::warn!(host = self.call.host, %error, "a body was damaged on its way to the store");
+                if !another {
+                    return Err(unavailable(format!(
+                        "a body was damaged on its way to the store: {error}"
+                    )));
+                }
+            }
             Setback::Refused(inbound) if !(another && repeat.after_status(inbound.head.status)) => {
                 return Err(self.wire.answer_error(inbound).await);
             }
@@ -312,4 +358,18 @@ impl<C: Connector> SingleUpload<C> {
             headers: kept,
         })
     }
+}
+
+/// Whether the store says that it has got other bytes than were sent: no fault of the client's, whose own checksums have
+/// been verified and never go to the store.
+fn is_damage(error: &BackendError) -> bool {
+    let BackendError::Answer(error) = error else {
+        return false;
+    };
+    matches!(
+        error.code,
+        ErrorCode::BadDigest
+            | ErrorCode::XAmzContentChecksumMismatch
+            | ErrorCode::XAmzContentSHA256Mismatch
+    )
 }
