@@ -2,6 +2,7 @@
 
 mod probes;
 mod report;
+mod sums;
 mod target;
 
 use std::path::{Path, PathBuf};
@@ -69,6 +70,8 @@ pub(crate) enum Aspect {
     SelfCopyKeepsEtag(bool),
     MinimumPart(bool),
     FolderMetadata(bool),
+    /// Whether the checksums that the configuration sends are taken and compared.
+    Sent(bool),
     /// No preset speaks of it.
     None,
 }

@@ -161,6 +161,12 @@ impl<C: Connector> S3Store<C> {
         self.options.preset
     }
 
+    /// The checksum that goes with written bodies.
+    #[must_use]
+    pub fn checksum(&self) -> Option<Algorithm> {
+        self.options.checksum
+    }
+
     /// Whether the store checks conditions on the source of a copy, and copies what it checked. Where it is left to
     /// find that out for itself, it is believed to.
     #[must_use]

@@ -168,6 +168,14 @@ impl<C: Connector> Store<C> {
         }
     }
 
+    /// Whether checksums of stored bytes go with them.
+    pub fn sends_checksums(&self) -> bool {
+        match self {
+            Self::S3(s) => s.checksum().is_some(),
+            Self::Fs(_) => false,
+        }
+    }
+
     /// See [`S3Store::copies_in_place`]; a directory does.
     pub fn copies_in_place(&self) -> bool {
         match self {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use sealgate_s3::checksum::Checksum;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
@@ -71,6 +72,8 @@ pub struct GetRequest {
 pub struct Stored {
     /// The store's ETag, without quotes.
     pub etag: String,
+    /// The checksum of the stored bytes that went with them. Never for clients, whose bytes are others.
+    pub checksum: Option<Checksum>,
     /// Headers worth handing on (`x-amz-version-id`, …).
     pub headers: HeaderMap,
 }
@@ -182,6 +185,8 @@ pub struct PartInfo {
     pub len: u64,
     /// The store's ETag, without quotes.
     pub etag: String,
+    /// The store's checksum of the stored bytes, if it has one. Never for clients.
+    pub checksum: Option<Checksum>,
     /// Milliseconds since the Unix epoch.
     pub last_modified: i64,
 }
@@ -204,6 +209,8 @@ pub struct CompletedPart {
     pub number: u16,
     /// The store's ETag of the part, without quotes.
     pub etag: String,
+    /// The store's checksum of it: most stores ask for it in a Complete where the upload announced one.
+    pub checksum: Option<Checksum>,
 }
 
 /// A listing of unfinished uploads.

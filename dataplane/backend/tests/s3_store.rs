@@ -2,6 +2,8 @@
 
 #[path = "s3_store/answers.rs"]
 mod answers;
+#[path = "s3_store/checksums.rs"]
+mod checksums;
 #[path = "s3_store/fake.rs"]
 mod fake;
 #[path = "s3_store/get.rs"]

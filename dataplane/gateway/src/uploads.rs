@@ -162,6 +162,7 @@ pub(crate) async fn staged_parts<C: Connector>(
                     number,
                     len: object.len,
                     etag: object.etag,
+                    checksum: None,
                     last_modified: object.last_modified,
                 });
             }

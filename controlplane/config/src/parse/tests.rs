@@ -251,6 +251,21 @@ fn how_failures_are_met_is_read() {
 }
 
 #[test]
+fn a_checksum_goes_to_the_store_where_it_wants_one() {
+    let of = |preset: &str| {
+        let text = FULL.replace("checksum = \"crc32c\"\n", "");
+        let Backend::S3(s3) = good(&text.replace("\"minio\"", preset)).backend else {
+            panic!("an S3 store")
+        };
+        s3.checksum
+    };
+    assert_eq!(of("\"aws\""), StoreChecksum::Crc64Nvme);
+    for preset in ["\"minio\"", "\"ceph\"", "\"garage\"", "\"generic\""] {
+        assert_eq!(of(preset), StoreChecksum::None, "{preset}");
+    }
+}
+
+#[test]
 fn the_store_is_read() {
     let Backend::S3(s3) = good(FULL).backend else {
         panic!("an S3 store")
@@ -263,6 +278,7 @@ fn the_store_is_read() {
         (s3.region.as_str(), s3.path_style, s3.payload),
         ("eu-central-1", false, Payload::Signed)
     );
+    assert_eq!(s3.checksum, StoreChecksum::Crc32c);
     assert_eq!(
         s3.ca_file.as_deref(),
         Some(Path::new("/etc/sealgate/ca.pem"))

@@ -11,7 +11,7 @@ use sealgate_s3::conditions::Conditions;
 use sealgate_s3::xml::{DeleteRequest, ObjectToDelete, Versioning};
 
 use super::target::{Answer, Target, headers};
-use super::{Aspect, Finding};
+use super::{Aspect, Finding, sums};
 
 /// No object has it.
 const NEVER: &str = "\"0123456789abcdef0123456789abcdef\"";
@@ -26,8 +26,8 @@ const MOST_METADATA: usize = 16 << 10;
 /// Most keys of a DeleteObjects.
 const MOST_DELETED: usize = 1000;
 
-type Tried = Result<(), String>;
-type Tell = Sender<Finding>;
+pub(super) type Tried = Result<(), String>;
+pub(super) type Tell = Sender<Finding>;
 
 /// Tries everything.
 pub(super) async fn all(target: &Target, tell: &Tell) -> Tried {
@@ -40,6 +40,7 @@ pub(super) async fn all(target: &Target, tell: &Tell) -> Tried {
     parts(target, tell).await?;
     if target.is_s3() {
         checksums(target, tell).await?;
+        sums::all(target, tell).await?;
         versioning(target, tell).await?;
         bulk_deletes(target, tell).await?;
     }
@@ -48,7 +49,7 @@ pub(super) async fn all(target: &Target, tell: &Tell) -> Tried {
     order(target, tell).await
 }
 
-fn found(
+pub(super) fn found(
     tell: &Tell,
     what: impl Into<String>,
     measured: impl Into<String>,

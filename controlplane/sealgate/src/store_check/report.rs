@@ -54,6 +54,8 @@ fn compare(preset: &Preset, aspect: Aspect) -> (String, Stands) {
     let unsaid = || ("-".to_owned(), Stands::Unsaid);
     match aspect {
         Aspect::None => unsaid(),
+        // The configuration's word, whatever the preset.
+        Aspect::Sent(found) => yes_no(true, found, ["sent", ""], Stands::Less),
         // S3 has no such condition, so nothing is assumed of a store.
         Aspect::Condition(Condition::NoneMatchTag | Condition::Unmodified, _) if preset.assumed => {
             unsaid()
@@ -121,7 +123,9 @@ impl Report {
     }
 
     fn count(&self, preset: &Preset, stands: Stands) -> usize {
-        let is = |f: &&Finding| compare(preset, f.aspect).1 == stands;
+        let is = |f: &&Finding| {
+            compare(preset, f.aspect).1 == stands && !matches!(f.aspect, Aspect::Sent(_))
+        };
         self.findings.iter().filter(is).count()
     }
 
@@ -208,7 +212,7 @@ impl Report {
             "findings": findings,
             "fitting": self.fitting(),
             "finished": failed.is_none(),
-            "kept": failed.is_none() && self.count(self.configured, Stands::Less) == 0,
+            "kept": failed.is_none() && self.verdict().is_ok(),
         });
         format!("{report:#}")
     }
@@ -223,6 +227,12 @@ impl Report {
             .collect();
         if broken.is_empty() {
             return Ok(());
+        }
+        if self.count(self.configured, Stands::Less) == 0 {
+            return Err(format!(
+                "the store does not do what is asked of it: {}; set checksum = \"none\" in [backend]",
+                broken.join(", ")
+            ));
         }
         let remedy = match self.fitting().first() {
             Some(best) => format!("set preset = {best:?} in [backend]"),

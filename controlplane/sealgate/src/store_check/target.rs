@@ -25,7 +25,7 @@ use sealgate_uring::{BlockSize, Spans, StoreConnector};
 use crate::scan::CommandCore;
 
 /// Longest wait for a buffer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where everything is tried.
 pub(super) struct Target {
@@ -60,7 +60,7 @@ impl Answer {
         }
     }
 
-    fn error(error: BackendError) -> Result<Self, String> {
+    pub(super) fn error(error: BackendError) -> Result<Self, String> {
         match error {
             BackendError::Answer(e) => Ok(Self {
                 status: e.code.status().as_u16(),
@@ -75,7 +75,7 @@ impl Answer {
         }
     }
 
-    fn done(etag: String) -> Self {
+    pub(super) fn done(etag: String) -> Self {
         Self {
             status: 200,
             etag,
@@ -111,7 +111,7 @@ impl Target {
         matches!(self.core.store, Store::S3(_))
     }
 
-    fn go_on(&self) -> Result<(), String> {
+    pub(super) fn go_on(&self) -> Result<(), String> {
         match self.stop.load(Ordering::Acquire) {
             true => Err("interrupted".into()),
             false => Ok(()),
@@ -369,6 +369,7 @@ impl Target {
             true => Ok(CompletedPart {
                 number,
                 etag: answer.etag,
+                checksum: None,
             }),
             false => Err(format!("UploadPart: {}", answer.said())),
         }

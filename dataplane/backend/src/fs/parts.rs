@@ -183,6 +183,7 @@ impl FsStore {
                     number,
                     len,
                     etag: record.etag,
+                    checksum: None,
                     last_modified: record.modified,
                 });
             }
@@ -252,6 +253,7 @@ impl FsStore {
         self.shared.locked(lock, publish).await?;
         Ok(Stored {
             etag: record.etag,
+            checksum: None,
             headers: HeaderMap::new(),
         })
     }

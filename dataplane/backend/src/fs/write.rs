@@ -159,6 +159,7 @@ impl FsUpload {
         }
         Ok(Stored {
             etag: self.record.etag,
+            checksum: None,
             headers: HeaderMap::new(),
         })
     }

@@ -111,6 +111,7 @@ impl<C: Connector> S3Store<C> {
                 number: p.number,
                 len: p.size,
                 etag: p.etag,
+                checksum: p.checksum,
                 last_modified: p.last_modified,
             })
             .collect();
@@ -167,7 +168,11 @@ impl<C: Connector> S3Store<C> {
                 .map(|p| sealgate_s3::xml::CompletedPart {
                     number: p.number,
                     etag: p.etag.clone(),
-                    checksum: None,
+                    // Only where the upload has announced them, which it has not before the option was set.
+                    checksum: p
+                        .checksum
+                        .filter(|sum| Some(sum.algorithm()) == self.options.checksum)
+                        .map(|sum| (sum.algorithm(), sum.to_base64())),
                 })
                 .collect(),
         }
@@ -181,6 +186,7 @@ impl<C: Connector> S3Store<C> {
         }
         Ok(Stored {
             etag,
+            checksum: None,
             headers: headers::answer_headers(&head),
         })
     }

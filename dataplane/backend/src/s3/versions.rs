@@ -150,7 +150,11 @@ impl<C: Connector> S3Store<C> {
         headers::set(&mut call.headers, name, &bytes);
         headers::set(&mut call.headers, header::CONTENT_LENGTH, "0");
         let (_, body) = self.fetch(&mut call).await?;
-        let etag = CopyResult::parse(&body)?.etag;
-        Ok(CompletedPart { number, etag })
+        let copied = CopyResult::parse(&body)?;
+        Ok(CompletedPart {
+            number,
+            etag: copied.etag,
+            checksum: copied.checksum,
+        })
     }
 }

@@ -180,7 +180,11 @@ pub(crate) async fn put_part(
         .await?;
     write_all(&mut upload, body).await?;
     let etag = upload.finish().await?.etag;
-    Ok(CompletedPart { number, etag })
+    Ok(CompletedPart {
+        number,
+        etag,
+        checksum: None,
+    })
 }
 
 /// All keys and prefixes, page by page.

@@ -85,6 +85,7 @@ async fn wrong_lists_are_refused_and_can_be_mended() {
     let absent = CompletedPart {
         number: 3,
         etag: one.etag.clone(),
+        checksum: None,
     };
     assert_eq!(code(complete(&[]).await), MalformedXML);
     assert_eq!(code(complete(&[&two, &one]).await), InvalidPartOrder);
@@ -100,6 +101,7 @@ async fn wrong_lists_are_refused_and_can_be_mended() {
     let quoted = CompletedPart {
         number: 1,
         etag: format!("\"{}\"", one.etag),
+        checksum: None,
     };
     complete(&[&quoted, &two]).await.unwrap();
     assert_eq!(get(&f.store, "key").await.unwrap(), b"onetwo");

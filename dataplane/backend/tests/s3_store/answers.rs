@@ -51,6 +51,7 @@ async fn complete(client: &Client) -> Outcome<String> {
     let parts = [CompletedPart {
         number: 1,
         etag: "p1".into(),
+        checksum: None,
     }];
     let stored = client
         .complete_upload(&at("key"), "u1", &parts, &Conditions::default())

@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) headers: HeaderMap,
     /// Without `aws-chunked` framing.
     pub(crate) body: Vec<u8>,
+    /// What came behind it, once verified.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Request {
@@ -218,15 +220,17 @@ impl Peer {
         let (head, verified) = self.head();
         let length = head.headers.get(header::CONTENT_LENGTH);
         let mut body = self.take(length.map_or(0, |v| v.to_str().unwrap().parse().unwrap()));
+        let mut trailers = Vec::new();
         match verified.payload {
             Payload::Sha256(hash) => assert_eq!(PayloadHash::of(&body), PayloadHash::Hash(hash)),
-            Payload::StreamingSigned { .. } => {
+            Payload::StreamingSigned { .. } | Payload::StreamingUnsignedTrailer => {
                 let len = decoded_length(&head.headers).unwrap();
                 let mut decoder = AwsChunked::new(&verified, &head.headers, len).unwrap();
                 let mut out = vec![0; usize::try_from(len).unwrap()];
                 let step = decoder.decode(&body, &mut out).unwrap();
                 assert!(step.done);
                 assert_eq!((step.consumed, step.produced), (body.len(), out.len()));
+                trailers = decoder.trailers().to_vec();
                 body = out;
             }
             _ => {}
@@ -236,6 +240,7 @@ impl Peer {
             target: String::from_utf8(head.target.to_vec()).unwrap(),
             headers: head.headers,
             body,
+            trailers,
         };
         self.log.lock().unwrap().push(request.clone());
         request

@@ -66,15 +66,8 @@ pub(crate) async fn run<C: Connector>(
     } else {
         checksums::refuse_claims(rq.headers)?;
         check_stored_size(rq, &at, list).await?;
-        let parts: Vec<CompletedPart> = list
-            .parts
-            .iter()
-            .map(|p| CompletedPart {
-                number: p.number,
-                etag: p.etag.clone(),
-            })
-            .collect();
         let id = rq.query("uploadId")?;
+        let parts = parts_as_listed(rq, &at, id, list).await?;
         let stored = rq.store.complete_upload(&at, id, &parts, &conditions);
         (stored.await?, None)
     };
@@ -105,7 +98,11 @@ async fn complete<C: Connector>(
 ) -> Result<(Stored, Option<Shown>), Failure> {
     let (list, proved) = untagged(upload, list);
     let uploaded = match uploaded_parts(rq, at, &upload.backend_id).await {
-        Ok(parts) => parts,
+        // An attempt to complete that failed has left its end there.
+        Ok(mut parts) => {
+            parts.retain(|p| p.number != LAST_PART);
+            parts
+        }
         Err(e) => return Ok((completed_before(rq, at, upload, e).await?, None)),
     };
     let staged = uploads::staged_parts(rq, at, &upload.backend_id).await?;
@@ -145,24 +142,36 @@ async fn complete<C: Connector>(
             format!("The parts make no object: {e}."),
         )
     })?;
-    let object_id = &upload.envelope.fields.object_id;
-    let writer = trailer.seal(&upload.dek, object_id, rq.core.random.bytes());
     let mut parts: Vec<CompletedPart> = chosen
         .iter()
         .filter(|part| !part.staged)
         .map(|part| CompletedPart {
             number: part.number,
             etag: part.stored.etag.clone(),
+            checksum: part.stored.checksum,
         })
         .collect();
-    parts.push(put_end(rq, at, upload, &chosen, writer).await?);
-    let stored = match rq
-        .store
-        .complete_upload(at, &upload.backend_id, &parts, conditions)
-        .await
-    {
-        Ok(stored) => stored,
-        Err(e) => return Ok((completed_before(rq, at, upload, e).await?, shown)),
+    // The number that no part of the client's has in the store: should this attempt fail, nothing of theirs is gone.
+    let mut number = LAST_PART;
+    let following = follows(&parts);
+    let stored = loop {
+        let object_id = &upload.envelope.fields.object_id;
+        let writer = trailer.seal(&upload.dek, object_id, rq.core.random.bytes());
+        parts.push(put_end(rq, at, upload, &chosen, writer, number).await?);
+        let completed = rq
+            .store
+            .complete_upload(at, &upload.backend_id, &parts, conditions);
+        match (completed.await, following) {
+            (Ok(stored), _) => break stored,
+            // Some want numbers without a gap: AWS documents it of parts that have checksums other than CRC-64/NVME.
+            (Err(BackendError::Answer(e)), Some(next))
+                if e.code == ErrorCode::InvalidPartOrder && number != next =>
+            {
+                parts.pop();
+                number = next;
+            }
+            (Err(e), _) => return Ok((completed_before(rq, at, upload, e).await?, shown)),
+        }
     };
     uploads::remove_staged(rq, at, &upload.backend_id, &staged).await;
     Ok((stored, shown))
@@ -184,6 +193,29 @@ fn untagged(
     });
     let proved = proved.collect();
     (list, proved)
+}
+
+/// The client's list for the store, where objects are not encrypted.
+async fn parts_as_listed<C: Connector>(
+    rq: &Request<'_, C>,
+    at: &Location,
+    id: &str,
+    list: &CompleteMultipartUpload,
+) -> Result<Vec<CompletedPart>, Failure> {
+    // The store wants its checksums back, which the client has never seen.
+    let uploaded = match rq.store.sends_checksums() {
+        true => uploaded_parts(rq, at, id).await?,
+        false => Vec::new(),
+    };
+    let uploaded = index(&uploaded);
+    let parts = list.parts.iter().map(|part| CompletedPart {
+        number: part.number,
+        etag: part.etag.clone(),
+        checksum: uploaded
+            .get(&(part.number, part.etag.as_str()))
+            .and_then(|stored| stored.checksum),
+    });
+    Ok(parts.collect())
 }
 
 /// `x-amz-mp-object-size` where objects are not encrypted.
@@ -213,9 +245,7 @@ async fn uploaded_parts<C: Connector>(
     let mut after = 0;
     loop {
         let page = rq.store.list_parts(at, backend_id, after, MAX_PAGE).await?;
-        // An attempt to complete that failed has left its end there.
-        let of_client = page.parts.into_iter().filter(|p| p.number != LAST_PART);
-        parts.extend(of_client);
+        parts.extend(page.parts);
         match page.next {
             Some(next) => after = next,
             None => return Ok(parts),
@@ -293,19 +323,26 @@ fn check_declared_size<C: Connector>(rq: &Request<'_, C>, total: u64) -> Result<
     ))
 }
 
-/// Writes the object's end as the store's last part: the client's last part, if it was staged, then the trailer.
+/// The number after those of `parts`, if they begin at 1 and leave none out.
+fn follows(parts: &[CompletedPart]) -> Option<u16> {
+    let next = u16::try_from(parts.len() + 1).ok()?;
+    (1..next)
+        .eq(parts.iter().map(|part| part.number))
+        .then_some(next)
+}
+
+/// Writes the object's end as the store's last part, with this number: the client's last part, if it was staged, then the trailer.
 async fn put_end<C: Connector>(
     rq: &Request<'_, C>,
     at: &Location,
     upload: &Upload,
     chosen: &[Chosen],
     mut trailer: TrailerWriter,
+    number: u16,
 ) -> Result<CompletedPart, Failure> {
     let Some(last) = chosen.last() else {
         return Err(S3Error::new(ErrorCode::MalformedXML).into());
     };
-    // The number that no part of the client's has in the store: should this attempt fail, nothing of theirs is gone.
-    let number = LAST_PART;
     let staged_len = if last.staged { last.stored.len } else { 0 };
     let len = staged_len + trailer.remaining();
     let size = BlockSize::holding(usize::try_from(len).unwrap_or(usize::MAX));
@@ -350,9 +387,11 @@ async fn put_end<C: Connector>(
         have += trailer.fill(&mut block[have..]);
         if staged_left == 0 && trailer.remaining() == 0 {
             let (stored, _) = to_store.finish(block, Spans::contiguous(0..have)).await;
+            let stored = stored?;
             return Ok(CompletedPart {
                 number,
-                etag: stored?.etag,
+                etag: stored.etag,
+                checksum: stored.checksum,
             });
         }
         let (written, back) = to_store.write(block, Spans::contiguous(0..have)).await;
@@ -394,6 +433,7 @@ async fn completed_before<C: Connector>(
         }
         return Ok(Stored {
             etag: info.etag,
+            checksum: None,
             headers,
         });
     }
@@ -411,6 +451,7 @@ mod tests {
             number,
             len: stream_len(plain),
             etag: etag.into(),
+            checksum: None,
             last_modified: 0,
         }
     }

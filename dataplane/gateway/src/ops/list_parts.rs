@@ -101,6 +101,7 @@ fn entry(part: PartInfo, sealed: bool) -> PartEntry {
         } else {
             part.etag
         },
+        checksum: None,
         size: plain.unwrap_or(part.len),
     }
 }

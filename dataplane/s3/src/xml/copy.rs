@@ -1,5 +1,6 @@
 //! `CopyObjectResult` and `CopyPartResult`.
 
+use super::multipart::checksum_in;
 use super::{Writer, store_document, unexpected, unquote};
 use crate::checksum::Checksum;
 use crate::error::S3Error;
@@ -12,7 +13,7 @@ pub struct CopyResult {
     pub etag: String,
     /// Milliseconds since the epoch.
     pub last_modified: i64,
-    /// Checksum of what was made, where it is known.
+    /// Checksum of what was made, where it is known. A store's is of what it holds, and never for clients.
     pub checksum: Option<Checksum>,
 }
 
@@ -57,8 +58,7 @@ impl CopyResult {
                 .child_text("LastModified")
                 .and_then(time::parse_iso8601)
                 .unwrap_or(0),
-            // A store's is of what it holds.
-            checksum: None,
+            checksum: checksum_in(&root),
         })
     }
 }

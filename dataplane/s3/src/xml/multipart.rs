@@ -7,7 +7,7 @@ use super::{
     Element, Owner, Writer, client_document, listed, store_document, unexpected, unquote,
     write_listed,
 };
-use crate::checksum::Algorithm;
+use crate::checksum::{Algorithm, Checksum};
 use crate::error::{ErrorCode, S3Error};
 use crate::time;
 
@@ -192,6 +192,14 @@ impl CompleteMultipartUploadResult {
     }
 }
 
+/// A store's checksum in an element that describes bytes.
+pub(super) fn checksum_in(element: &Element<'_>) -> Option<Checksum> {
+    Algorithm::ALL.into_iter().find_map(|a| {
+        let value = element.child_text(a.element())?;
+        Checksum::from_base64(a, value.trim().as_bytes())
+    })
+}
+
 /// One part of `ListParts`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PartEntry {
@@ -201,6 +209,8 @@ pub struct PartEntry {
     pub last_modified: i64,
     /// Without quotes.
     pub etag: String,
+    /// What a store says of the bytes that it has: read, and never written, since a client's bytes are others.
+    pub checksum: Option<Checksum>,
     /// Bytes.
     pub size: u64,
 }
@@ -285,6 +295,7 @@ impl ListPartsResult {
                     .and_then(time::parse_iso8601)
                     .unwrap_or(0),
                 etag: unquote(p.child_text("ETag").unwrap_or("")).to_owned(),
+                checksum: checksum_in(&p),
                 size: p
                     .number("Size")
                     .ok_or_else(|| unexpected("a part without Size"))?,
@@ -468,7 +479,7 @@ mod tests {
                 bucket: "b".into(), key: b(&key), url_encoded: url, upload_id: "u".into(), owner: owner.clone(),
                 storage_class: Some("STANDARD".into()), part_number_marker: 0, next_part_number_marker: Some(u64::from(n)),
                 max_parts: 1000, is_truncated: true,
-                parts: vec![PartEntry { number: n, last_modified: 1, etag: "e".into(), size }],
+                parts: vec![PartEntry { number: n, last_modified: 1, etag: "e".into(), checksum: None, size }],
             };
             prop_assert_eq!(ListPartsResult::parse(&parts.to_xml()).unwrap(), parts);
             let uploads = ListMultipartUploadsResult {

@@ -70,6 +70,7 @@ pub(super) struct Chunks {
     signer: ChunkVerifier,
     /// The checksum of the payload so far, if it is to follow as a trailer.
     sum: Option<Hasher>,
+    summed: Option<Checksum>,
     /// Payload bytes that are in no finished chunk yet.
     left: u64,
     /// The beginning of the next chunk, when a block ended within it.
@@ -81,9 +82,15 @@ impl Chunks {
         Self {
             signer,
             sum: sum.map(Hasher::new),
+            summed: None,
             left: len,
             carry: Vec::new(),
         }
+    }
+
+    /// The checksum, once all is sent.
+    pub(super) fn summed(&self) -> Option<Checksum> {
+        self.summed
     }
 
     /// Sends all chunks that `spans` of `block` complete; after the last payload byte also the end of the body.
@@ -131,7 +138,9 @@ impl Chunks {
         if self.left == 0 {
             self.head(&mut link.output, 0, &hash(std::iter::empty()));
             if let Some(sum) = self.sum.take() {
-                self.trailer(&mut link.output, &sum.finish());
+                let sum = sum.finish();
+                self.trailer(&mut link.output, &sum);
+                self.summed = Some(sum);
             }
             link.output.extend_from_slice(b"\r\n");
         }

@@ -124,6 +124,7 @@ impl<C: Connector> PartsUpload<C> {
                     Ok(stored) => self.done.push(CompletedPart {
                         number: self.next_number(),
                         etag: stored.etag,
+                        checksum: stored.checksum,
                     }),
                     Err(e) => return (Err(e), block),
                 }
@@ -217,6 +218,7 @@ impl<C: Connector> PartsUpload<C> {
             info.len == self.len && own.all(|(name, value)| info.headers.get(name) == Some(value));
         same.then(|| Stored {
             etag: info.etag,
+            checksum: None,
             headers: crate::s3::headers::answer_headers(&info.headers),
         })
     }

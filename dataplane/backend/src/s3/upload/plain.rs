@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use sealgate_s3::checksum::{Algorithm, Hasher};
+use sealgate_s3::checksum::{Algorithm, Checksum, Hasher};
 use sealgate_uring::{Block, Spans, Transport};
 
 use super::chunks::{digits, push_trailer, trailer_len};
@@ -32,6 +32,7 @@ pub(super) fn framed_len(len: u64, sum: Algorithm) -> Option<u64> {
 /// Cuts one body into chunks.
 pub(super) struct Plain {
     sum: Option<Hasher>,
+    summed: Option<Checksum>,
     /// Payload bytes that have not come yet.
     left: u64,
     /// Those of them that belong to the chunk that is begun.
@@ -42,9 +43,15 @@ impl Plain {
     pub(super) fn new(sum: Algorithm, len: u64) -> Self {
         Self {
             sum: Some(Hasher::new(sum)),
+            summed: None,
             left: len,
             open: 0,
         }
+    }
+
+    /// The checksum, once all is sent.
+    pub(super) fn summed(&self) -> Option<Checksum> {
+        self.summed
     }
 
     /// Sends `spans` of `block`; after the last payload byte also the end of the body.
@@ -89,7 +96,9 @@ impl Plain {
         }
         if let Some(sum) = self.sum.take() {
             link.output.extend_from_slice(b"0\r\n");
-            push_trailer(&sum.finish(), b"\r\n", &mut link.output);
+            let sum = sum.finish();
+            push_trailer(&sum, b"\r\n", &mut link.output);
+            self.summed = Some(sum);
             link.output.extend_from_slice(b"\r\n");
         }
         (link.flush(within).await, block)

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use http::header::{self, HeaderName};
 use http::{HeaderValue, StatusCode};
 use sealgate_s3::aws_chunked::DECODED_LENGTH;
-use sealgate_s3::checksum::{Algorithm, Hasher};
+use sealgate_s3::checksum::{Algorithm, Checksum, Hasher};
 use sealgate_s3::error::ErrorCode;
 use sealgate_s3::sigv4::sign::{PayloadHash, Signer};
 use sealgate_uring::{Block, Connector, Spans};
@@ -28,6 +28,8 @@ pub(in crate::s3) struct SingleUpload<C: Connector> {
     signing: PayloadSigning,
     /// The checksum that goes with the body.
     sum: Option<Algorithm>,
+    /// It, of a body that came in one write.
+    summed: Option<Checksum>,
     /// Decided by the first write.
     form: Option<Form>,
     link: Option<(Link<C::Conn>, Frames)>,
@@ -80,6 +82,7 @@ impl<C: Connector> SingleUpload<C> {
             call,
             signing: options.payload,
             sum: options.checksum,
+            summed: None,
             form: None,
             link: None,
             sent: 0,
@@ -126,8 +129,13 @@ impl<C: Connector> SingleUpload<C> {
             if let Err(e) = sent {
                 return (Err(e), block);
             }
-            let Some((link, _)) = self.link.take() else {
+            let Some((link, frames)) = self.link.take() else {
                 unreachable!("`send` leaves a link")
+            };
+            let framed = match frames {
+                Frames::Bare => self.summed,
+                Frames::Signed(chunks) => chunks.summed(),
+                Frames::Unsigned(plain) => plain.summed(),
             };
             let wait = self.wire.timeouts.response;
             let setback = match self
@@ -136,7 +144,7 @@ impl<C: Connector> SingleUpload<C> {
                 .await
             {
                 Ok(inbound) if inbound.head.status.is_success() => {
-                    return (self.stored(inbound).await, block);
+                    return (self.stored(inbound, framed).await, block);
                 }
                 Ok(inbound) => Setback::Refused(inbound),
                 Err(broken) => Setback::Broken(broken),
@@ -162,7 +170,9 @@ impl<C: Connector> SingleUpload<C> {
             let mut hasher = Hasher::new(sum);
             spans.ranges().for_each(|r| hasher.update(&block[r]));
             let name = HeaderName::from_static(sum.header());
-            headers::set(&mut self.call.headers, name, &hasher.finish().to_base64());
+            let summed = hasher.finish();
+            headers::set(&mut self.call.headers, name, &summed.to_base64());
+            self.summed = Some(summed);
         }
         let mut length = Some(self.len);
         if matches!(form, Form::Chunked) {
@@ -325,7 +335,7 @@ impl<C: Connector> SingleUpload<C> {
             }
             Setback::Refused(inbound) if inbound.head.status == StatusCode::BAD_REQUEST => {
                 let error = self.wire.answer_error(inbound).await;
-                if !is_damage(&error) {
+                if !self.is_damage(&error) {
                     return Err(error);
                 }
                 // Nothing was stored, so that sending it again is safe whatever the request's conditions are.
@@ -346,7 +356,11 @@ impl<C: Connector> SingleUpload<C> {
         Ok(())
     }
 
-    async fn stored(&self, inbound: Inbound<C::Conn>) -> Result<Stored, BackendError> {
+    async fn stored(
+        &self,
+        inbound: Inbound<C::Conn>,
+        checksum: Option<Checksum>,
+    ) -> Result<Stored, BackendError> {
         let etag = headers::etag(&inbound.head.headers).ok_or_else(|| {
             BackendError::Protocol("the store's answer to a write has no ETag".into())
         })?;
@@ -355,21 +369,24 @@ impl<C: Connector> SingleUpload<C> {
         self.wire.discard(inbound).await;
         Ok(Stored {
             etag,
+            checksum,
             headers: kept,
         })
     }
-}
 
-/// Whether the store says that it has got other bytes than were sent: no fault of the client's, whose own checksums have
-/// been verified and never go to the store.
-fn is_damage(error: &BackendError) -> bool {
-    let BackendError::Answer(error) = error else {
-        return false;
-    };
-    matches!(
-        error.code,
-        ErrorCode::BadDigest
+    /// Whether the store says that it has got other bytes than were sent: no fault of the client's, whose own checksums
+    /// have been verified and never go to the store.
+    fn is_damage(&self, error: &BackendError) -> bool {
+        let BackendError::Answer(error) = error else {
+            return false;
+        };
+        match error.code {
+            ErrorCode::BadDigest
             | ErrorCode::XAmzContentChecksumMismatch
-            | ErrorCode::XAmzContentSHA256Mismatch
-    )
+            | ErrorCode::XAmzContentSHA256Mismatch => true,
+            // SeaweedFS, of a trailer.
+            ErrorCode::InvalidDigest => self.sum.is_some(),
+            _ => false,
+        }
+    }
 }
