@@ -68,6 +68,9 @@ pub(super) async fn all(target: &Target, tell: &Tell) -> Tried {
     let done = multipart(target, "sum-parts").await?;
     let stored = target.get("sum-parts", HeaderMap::new()).await?.body;
     let (kept, measured) = match (done.is_ok(), stored == whole) {
+        (false, _) if done.code == "InvalidPartOrder" => {
+            (true, "refused; the gateway leaves none out then".to_owned())
+        }
         (false, _) => (false, format!("refused: {}", done.said())),
         (true, false) => (false, "stored as something else".to_owned()),
         (true, true) => (true, "taken".to_owned()),
@@ -122,8 +125,9 @@ async fn multipart(target: &Target, name: &str) -> Outcome {
         },
         Err(e) => return answer(Err(e)),
     };
-    let done = store.complete_upload(&at, &id, &[part], &Conditions::default());
-    let done = done.await;
+    let done = store
+        .complete_upload(&at, &id, &[part], &Conditions::default())
+        .await;
     if done.is_err() {
         let _ = store.abort_upload(&at, &id).await;
     }
