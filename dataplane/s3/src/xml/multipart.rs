@@ -295,7 +295,7 @@ impl ListPartsResult {
                     .and_then(time::parse_iso8601)
                     .unwrap_or(0),
                 etag: unquote(p.child_text("ETag").unwrap_or("")).to_owned(),
-                checksum: checksum_in(&p),
+                checksum: checksum_in(p),
                 size: p
                     .number("Size")
                     .ok_or_else(|| unexpected("a part without Size"))?,
