@@ -37,7 +37,7 @@ fn active() -> Work {
 
 fn accept() -> Work {
     Work::new(
-        "A new connection and its first GET, in turn: each",
+        "A new connection and its first GET, 32 at once: time for each",
         Unit::Milliseconds,
     )
 }

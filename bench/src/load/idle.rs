@@ -1,5 +1,6 @@
 //! Connections that made one request and then wait.
 
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -10,6 +11,10 @@ use tokio::task::LocalSet;
 
 use super::forms::{self, Payload, prepare};
 use super::{Options, Outcome};
+use crate::client::Client;
+
+/// Connections that are being opened at the same time.
+const AT_ONCE: usize = 32;
 
 /// Open connections, closed when this is dropped.
 pub(crate) struct Idle {
@@ -19,7 +24,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// Opens so many one after the other; each gets the object of `options` once.
+    /// Opens so many, a few at a time; each gets the object of `options` once.
     pub(crate) fn open(options: &Options, connections: usize) -> Outcome<Idle> {
         let (ready, opened) = mpsc::channel();
         let (close, closed) = oneshot::channel();
@@ -34,11 +39,19 @@ impl Idle {
             };
             LocalSet::new().block_on(&runtime, async {
                 let started = Instant::now();
-                let mut all = Vec::with_capacity(connections);
-                for _ in 0..connections {
-                    match once(&options).await {
-                        Ok(client) => all.push(client),
-                        Err(e) => return drop(ready.send(Err(e))),
+                let options = Rc::new(options);
+                let openers: Vec<_> = (0..AT_ONCE)
+                    .map(|n| {
+                        let share = (connections + n) / AT_ONCE;
+                        tokio::task::spawn_local(several(options.clone(), share))
+                    })
+                    .collect();
+                let mut all = Vec::with_capacity(AT_ONCE);
+                for opener in openers {
+                    match opener.await {
+                        Ok(Ok(clients)) => all.push(clients),
+                        Ok(Err(e)) => return drop(ready.send(Err(e))),
+                        Err(e) => return drop(ready.send(Err(e.into()))),
                     }
                 }
                 let _ = ready.send(Ok(started.elapsed()));
@@ -71,7 +84,15 @@ impl Drop for Idle {
     }
 }
 
-async fn once(options: &Options) -> Outcome<crate::client::Client> {
+async fn several(options: Rc<Options>, count: usize) -> Outcome<Vec<Client>> {
+    let mut all = Vec::with_capacity(count);
+    for _ in 0..count {
+        all.push(once(&options).await?);
+    }
+    Ok(all)
+}
+
+async fn once(options: &Options) -> Outcome<Client> {
     let mut client = options.connect().await?;
     let target = format!("/{}/{}", options.bucket, options.key);
     let (method, none) = (Method::GET, HeaderMap::new());
