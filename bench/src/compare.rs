@@ -239,6 +239,7 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     });
     let report = Report {
         machine,
+        versions: lab.versions(),
         rounds: options.rounds,
         cores: options.cores,
         seconds: started.elapsed().as_secs(),

@@ -16,6 +16,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap::builder::ArgPredicate;
 use hdrhistogram::Histogram;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::task::LocalSet;
@@ -73,8 +74,12 @@ pub(crate) struct Options {
     /// Bytes of a part
     #[arg(long, value_parser = parse_size, default_value = "8MiB")]
     pub(crate) part: u64,
-    /// Requests in all
-    #[arg(long, default_value_t = 1)]
+    /// Requests in all; without bound with --seconds
+    #[arg(
+        long,
+        default_value_t = 1,
+        default_value_if("seconds", ArgPredicate::IsPresent, "18446744073709551615")
+    )]
     pub(crate) count: u64,
     /// End after so many seconds, if not before
     #[arg(long)]

@@ -14,6 +14,8 @@ use crate::units::median;
 
 pub(crate) struct Report<'a> {
     pub(crate) machine: Machine,
+    /// Programs that were measured.
+    pub(crate) versions: Vec<String>,
     pub(crate) rounds: usize,
     pub(crate) cores: usize,
     /// How long it all took.
@@ -33,6 +35,9 @@ impl Report<'_> {
             String::from("# What the gateway costs, against the floor of the machine\n\n");
         for line in self.machine.lines() {
             text += &format!("- {line}\n");
+        }
+        if !self.versions.is_empty() {
+            text += &format!("- {}\n", self.versions.join("; "));
         }
         text += &format!(
             "- {} rounds, contenders in turn, medians; {CONGESTION}; gateway with {} core(s), \
@@ -144,6 +149,7 @@ impl Report<'_> {
             .collect();
         let data = serde_json::json!({
             "machine": self.machine,
+            "versions": self.versions,
             "rounds": self.rounds,
             "gateway_cores": self.cores,
             "congestion_control": CONGESTION,

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::process::Command;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,31 @@ impl Lab {
     pub(crate) fn gateway(&self, name: &str, settings: Settings) -> Outcome<Child> {
         let binary: PathBuf = contenders::gateway_binary(self.options.gateway.as_deref())?;
         contenders::gateway(name, &binary, &self.folder, &settings)
+    }
+
+    /// What is measured, for the report.
+    pub(crate) fn versions(&self) -> Vec<String> {
+        let mut programs = Vec::new();
+        if let (false, Ok(gateway)) = (
+            self.options.floors_only,
+            contenders::gateway_binary(self.options.gateway.as_deref()),
+        ) {
+            programs.push((gateway, "--version"));
+        }
+        if !self.options.no_nginx {
+            programs.push(("nginx".into(), "-v"));
+        }
+        if let Some(python) = &self.options.python {
+            programs.push((python.clone(), "--version"));
+        }
+        let said = |(program, argument): (PathBuf, &str)| {
+            let output = Command::new(program).arg(argument).output().ok()?;
+            // nginx speaks through the other one.
+            let text = [output.stdout, output.stderr].concat();
+            let text = String::from_utf8_lossy(&text).trim().to_owned();
+            text.lines().next().map(str::to_owned)
+        };
+        programs.into_iter().filter_map(said).collect()
     }
 
     /// The driver that is measured where one is enough.

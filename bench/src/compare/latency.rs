@@ -22,8 +22,8 @@ const SECONDS: f64 = 2.0;
 const BESIDE: f64 = 500.0;
 
 pub(super) struct Waiting {
-    /// Requests per second that the gateway can answer at most; known after the first round.
-    most: Option<f64>,
+    /// Requests per second that the gateway can answer.
+    most: f64,
 }
 
 impl Waiting {
@@ -32,7 +32,9 @@ impl Waiting {
             lab.sealed(size)?;
             lab.plain(size)?;
         }
-        Ok(Waiting { most: None })
+        Ok(Waiting {
+            most: f64::INFINITY,
+        })
     }
 }
 
@@ -72,20 +74,16 @@ impl Waiting {
                 .times(CONNECTIONS, u64::MAX)
         };
         let gateway = lab.main()?;
-        let most = match self.most {
-            Some(most) => most,
-            None => {
-                let mut load = get("gateway", gateway);
-                load.seconds = Some(SECONDS / 2.0);
-                *self.most.insert(generate(&load)?.rate())
-            }
-        };
+        let mut load = get("gateway", gateway);
+        load.seconds = Some(SECONDS / 2.0);
+        // The least of all rounds so far: half of it is half load at most.
+        self.most = self.most.min(generate(&load)?.rate());
         for (name, child, driver) in [
             ("the store itself", &lab.store, None),
             ("gateway", gateway, Some(lab.driver())),
         ] {
             let mut load = get(name, child);
-            load.rate = Some(most / 2.0);
+            load.rate = Some(self.most / 2.0);
             load.seconds = Some(SECONDS);
             let cell = Cell {
                 work: half(),
