@@ -12,6 +12,7 @@ mod client;
 mod compare;
 mod contenders;
 mod content;
+mod gauges;
 mod load;
 mod net;
 mod null_store;
@@ -51,6 +52,8 @@ enum Command {
     Object20g(big::Options),
     /// Peak memory of the gateway under many concurrent uploads and downloads
     Rss(rss::Options),
+    /// Counts that do not depend on the machine's speed, against a baseline: calls, allocations, copies, instructions
+    Gauges(gauges::Options),
     /// Objects per second that are put under a new key version, and the calls at the key service
     Rewrap(rewrap::Options),
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Page(options) => report::summary::run(&options),
         Command::Object20g(options) => big::run(&options),
         Command::Rss(options) => rss::run(&options),
+        Command::Gauges(options) => gauges::run(&options),
         Command::Rewrap(options) => rewrap::run(&options),
     };
     match outcome {

@@ -117,6 +117,11 @@ impl Child {
         Process(self.inner.id())
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.inner.id()
+    }
+
     /// A line of `/proc/PID/status` that is in KiB (`VmHWM`, `VmRSS`), in bytes.
     pub(crate) fn memory(&self, line: &str) -> Outcome<u64> {
         self.process().memory(line)
