@@ -45,7 +45,8 @@ pub async fn serve<C: Connector, T: Transport>(core: Rc<Core<C>>, conn: T) {
                 // Not before: a connection that was idle meets the configuration of its request, not of its own past.
                 let snapshot = core.snapshot.load_full();
                 core.adopt(&snapshot);
-                match exchange(&core, &snapshot, &mut client, head).await {
+                // Boxed, so that a connection without a request is small.
+                match Box::pin(exchange(&core, &snapshot, &mut client, head)).await {
                     After::Next => {}
                     After::Close => break,
                     After::Linger => {
@@ -242,7 +243,16 @@ async fn handle<C: Connector, T: Transport>(
         access_key.clone_into(&mut context.access_key);
     }
     if routed.operation == Operation::PostObject {
-        return post(core, snapshot, client, head, (&auth, &routed), id, context).await;
+        return Box::pin(post(
+            core,
+            snapshot,
+            client,
+            head,
+            (&auth, &routed),
+            id,
+            context,
+        ))
+        .await;
     }
     let (credential, verified) = authenticate(core, snapshot, head, &auth, &routed)?;
     let access_key = auth.access_key().unwrap_or_default();

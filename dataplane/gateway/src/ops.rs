@@ -50,7 +50,7 @@ pub(crate) async fn dispatch<C: Connector, T: Transport>(
         O::DeleteObjects => delete_objects::run(rq, client, body).await,
         O::CompleteMultipartUpload => {
             let list = complete::read(client, body).await?;
-            slow::run(rq, client, complete::run(rq, &list)).await
+            slow::run(rq, client, Box::pin(complete::run(rq, &list))).await
         }
         other if treatment_of(other).0 == Treatment::Passed => {
             forward::run(rq, method, client, body).await
@@ -76,11 +76,11 @@ async fn bodiless<C: Connector, T: Transport>(
         O::HeadObject => head_object::run(rq).await,
         O::GetObjectAttributes => get_attributes::run(rq).await,
         O::DeleteObject => delete_object::run(rq).await,
-        O::CopyObject => slow::run(rq, client, copy_object::run(rq)).await,
+        O::CopyObject => slow::run(rq, client, Box::pin(copy_object::run(rq))).await,
         O::ListObjects | O::ListObjectsV2 => list_objects::run(rq).await,
         O::ListObjectVersions => list_versions::run(rq).await,
         O::CreateMultipartUpload => create_upload::run(rq).await,
-        O::UploadPartCopy => slow::run(rq, client, upload_part_copy::run(rq)).await,
+        O::UploadPartCopy => slow::run(rq, client, Box::pin(upload_part_copy::run(rq))).await,
         O::AbortMultipartUpload => abort::run(rq).await,
         O::ListParts => list_parts::run(rq).await,
         O::ListMultipartUploads => list_uploads::run(rq).await,

@@ -1,6 +1,7 @@
 //! Buckets and prefixes with `encrypt = false`: bytes pass as they are, through the same blocks.
 
 use std::ops::Range;
+use std::pin::pin;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -78,11 +79,11 @@ async fn copy_in<C: Connector, S: Source>(
         let Some(other) = spare.take() else {
             return Err(Failure::Cut("one block does not hold the object".into()));
         };
-        let ((written, back), (filled, other)) = join(
-            upload.write(block, Spans::contiguous(0..n)),
-            fill(source, other, &mut left),
-        )
-        .await;
+        let ((written, back), (filled, other)) = {
+            let writing = pin!(upload.write(block, Spans::contiguous(0..n)));
+            let filling = pin!(fill(source, other, &mut left));
+            join(writing, filling).await
+        };
         written?;
         n = filled?;
         spare = Some(back);

@@ -1,6 +1,7 @@
 //! The byte path of a write: client → sealed in place → store, with the next read under way while the last run
 //! of chunks is written.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use sealgate_backend::Upload;
@@ -239,11 +240,11 @@ pub(crate) async fn seal_into<
         };
         let mut next = next_run(0);
         done += next.want as u64;
-        let ((written, back), (filled, other)) = join(
-            upload.write(block, Spans::contiguous(0..run.end())),
-            fill(source, &mut sealer, &mut next, other),
-        )
-        .await;
+        let ((written, back), (filled, other)) = {
+            let writing = pin!(upload.write(block, Spans::contiguous(0..run.end())));
+            let filling = pin!(fill(source, &mut sealer, &mut next, other));
+            join(writing, filling).await
+        };
         written?;
         filled?;
         spare = Some(back);

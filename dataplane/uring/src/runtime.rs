@@ -309,14 +309,17 @@ pub fn spawn(f: impl Future<Output = ()> + 'static) {
     }
     TASKS.set(TASKS.get() + 1);
     let count = Count;
-    drop(monoio::spawn(async move {
-        let _count = count;
-        if let Err(panic) = AssertUnwindSafe(f).catch_unwind().await {
-            let what = panic.downcast_ref::<&str>().copied();
-            let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(what = what.unwrap_or("unknown"), "a task panicked");
-        }
-    }));
+    // By combinators: an `async` block would have room for `f` twice, as what it is given and as what it awaits.
+    drop(monoio::spawn(AssertUnwindSafe(f).catch_unwind().map(
+        move |ended| {
+            let _count = count;
+            if let Err(panic) = ended {
+                let what = panic.downcast_ref::<&str>().copied();
+                let what = what.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                tracing::error!(what = what.unwrap_or("unknown"), "a task panicked");
+            }
+        },
+    )));
 }
 
 /// Waits for `d`, to the millisecond.
@@ -333,9 +336,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Awaits both, each making progress while the other waits.
-pub async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    futures_util::future::join(a, b).await
+/// Awaits both, each making progress while the other waits. They come pinned (`pin!`): futures of the byte path have
+/// kilobytes, which would be copied with each move.
+pub fn join<A: Future + Unpin, B: Future + Unpin>(
+    a: A,
+    b: B,
+) -> impl Future<Output = (A::Output, B::Output)> {
+    futures_util::future::join(a, b)
 }
 
 /// Awaits `f` for `d` at most, then drops it: only for futures that own no operation with data in flight.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::pin::pin;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -326,8 +327,11 @@ async fn stream<C: Connector, T: Transport>(
         let Some(other) = spare.take() else {
             return Err(Failure::Cut("one block does not hold the object".into()));
         };
-        let ((sent, back), (next, other)) =
-            join(client.send_block(block, spans, within), opening.next(other)).await;
+        let ((sent, back), (next, other)) = {
+            let sending = pin!(client.send_block(block, spans, within));
+            let opening = pin!(opening.next(other));
+            join(sending, opening).await
+        };
         sent.map_err(|e| Failure::Cut(format!("client: {e}")))?;
         spans = next.map_err(|failure| Failure::Cut(failure.describe()))?;
         spare = Some(back);
