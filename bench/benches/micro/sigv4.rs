@@ -19,12 +19,7 @@ us-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-
 aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
 
 pub(crate) fn signer() -> Signer {
-    Signer::new(
-        ACCESS_KEY.into(),
-        SecretKey::new(SECRET_KEY),
-        None,
-        "us-east-1".into(),
-    )
+    Signer::new(ACCESS_KEY, SecretKey::new(SECRET_KEY), None, "us-east-1")
 }
 
 /// What an SDK sends with a small object.

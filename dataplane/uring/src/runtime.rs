@@ -336,12 +336,9 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Awaits both, each making progress while the other waits. They come pinned (`pin!`): futures of the byte path have
-/// kilobytes, which would be copied with each move.
-pub fn join<A: Future + Unpin, B: Future + Unpin>(
-    a: A,
-    b: B,
-) -> impl Future<Output = (A::Output, B::Output)> {
+/// Awaits both, each making progress while the other waits. Large ones, as those of the byte path, should come pinned
+/// (`pin!`): a future that is moved is copied.
+pub fn join<A: Future, B: Future>(a: A, b: B) -> impl Future<Output = (A::Output, B::Output)> {
     futures_util::future::join(a, b)
 }
 
