@@ -234,8 +234,9 @@ fn kill_9_loses_nothing_acknowledged_and_shows_nothing_partial() {
                     tops.into_iter().collect::<Vec<_>>()
                 );
             }
-            // The test has tested something: writers got things done, and were killed in the middle of others.
-            assert!(acknowledged > KILLS, "{acknowledged}");
+            // The test has tested something, on a busy machine too: writers got things done, and were killed in the middle
+            // of others.
+            assert!(acknowledged > KILLS / 8, "{acknowledged}");
             assert_eq!(swept.owners, KILLS as u64);
             assert!(swept.files > 0);
         }
