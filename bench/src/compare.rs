@@ -212,43 +212,45 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     let mut samples = Samples::default();
     for n in 1..=options.rounds {
         for (name, group) in &mut groups {
-            if n <= group.most_rounds() {
-                eprintln!(
-                    "round {n} of {}: {name:?}, {:.0} s",
-                    options.rounds,
-                    started.elapsed().as_secs_f64()
-                );
-                if n == 1 && group.most_rounds() > 1 {
-                    // Every path warm.
-                    group.round(&lab, &mut Samples::default())?;
-                }
-                group.round(&lab, &mut samples)?;
+            if n > group.most_rounds() {
+                continue;
             }
+            let seconds = started.elapsed().as_secs();
+            eprintln!("round {n} of {}: {name:?}, {seconds} s", options.rounds);
+            if n == 1 && group.most_rounds() == usize::MAX {
+                // Every path warm.
+                group.round(&lab, &mut Samples::default())?;
+            }
+            group.round(&lab, &mut samples)?;
+        }
+        let verdicts = verdicts(&lab, &groups, &samples);
+        let report = Report {
+            machine: machine.clone(),
+            versions: lab.versions(),
+            rounds: n,
+            cores: options.cores,
+            seconds: started.elapsed().as_secs(),
+            samples: &samples,
+            verdicts: &verdicts,
+        };
+        // After each round: whoever stops the run keeps what was measured.
+        if let Some(out) = &options.out {
+            report.write(out)?;
+        }
+        if n == options.rounds {
+            println!("{}", report.markdown());
         }
     }
-    let mut verdicts: Vec<Verdict> = groups
-        .iter()
-        .flat_map(|(_, group)| group.verdicts(&lab, &samples))
-        .collect();
-    verdicts.retain(|verdict| options.wants(verdict.goal));
-    verdicts.sort_by_key(|v| {
-        v.goal
-            .trim_start_matches('G')
-            .parse::<u32>()
-            .unwrap_or(u32::MAX)
-    });
-    let report = Report {
-        machine,
-        versions: lab.versions(),
-        rounds: options.rounds,
-        cores: options.cores,
-        seconds: started.elapsed().as_secs(),
-        samples: &samples,
-        verdicts: &verdicts,
-    };
-    println!("{}", report.markdown());
-    if let Some(out) = &options.out {
-        report.write(out)?;
-    }
     Ok(())
+}
+
+/// What was asked for, in the order of the goals.
+fn verdicts(lab: &Lab, groups: &[(Name, Box<dyn Group>)], samples: &Samples) -> Vec<Verdict> {
+    let all = groups.iter();
+    let mut verdicts: Vec<Verdict> = all
+        .flat_map(|(_, group)| group.verdicts(lab, samples))
+        .collect();
+    verdicts.retain(|verdict| lab.options.wants(verdict.goal));
+    verdicts.sort_by_key(|v| v.goal.trim_start_matches('G').parse().unwrap_or(u32::MAX));
+    verdicts
 }
