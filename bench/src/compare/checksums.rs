@@ -1,13 +1,12 @@
 //! What verification of a payload adds to an upload: CRCs (G6) and SHA-256 (G7).
 
-use std::time::Instant;
-
 use super::Group;
-use super::lab::{Lab, load_per_gib};
+use super::lab::{Lab, load_per_gib, measure};
 use super::samples::{Cell, Samples, Unit, Verdict, Work};
 use crate::content::Content;
 use crate::load::{self, Form, Sum, Verb};
 use crate::net::Outcome;
+use crate::process::Process;
 use crate::units::{GIB, MIB, show_size};
 
 /// Nothing to verify.
@@ -53,17 +52,19 @@ fn work(lab: &Lab) -> Work {
     Work::new(title, Unit::CpuPerGib)
 }
 
-/// CPU seconds per GiB, from a core that does nothing else.
-fn bare() -> f64 {
+/// CPU seconds per GiB.
+fn bare() -> Outcome<f64> {
     let block = Content::get().block();
     let rounds = 256;
-    let started = Instant::now();
-    for _ in 0..rounds {
-        for chunk in block.chunks(64 << 10) {
-            std::hint::black_box(crate::content::sha256(chunk));
+    let (cpu, _, ()) = measure(Process::new(std::process::id()), || {
+        for _ in 0..rounds {
+            for chunk in block.chunks(64 << 10) {
+                std::hint::black_box(crate::content::sha256(chunk));
+            }
         }
-    }
-    started.elapsed().as_secs_f64() * GIB as f64 / (rounds * MIB) as f64
+        Ok(())
+    })?;
+    Ok(cpu * GIB as f64 / (rounds * MIB) as f64)
 }
 
 impl Group for Checksums {
@@ -91,7 +92,7 @@ impl Group for Checksums {
                 driver: None,
                 ..cell(BARE)
             },
-            bare(),
+            bare()?,
         );
         Ok(())
     }
