@@ -156,6 +156,8 @@ pub struct S3Backend {
     pub preset: Preset,
     /// Conditions of writes that it does not keep are checked before the write rather than refused.
     pub emulate_conditions: bool,
+    /// Requests of one object at a time, to a store far away.
+    pub parallel: usize,
 }
 
 /// Which store it is: what it is known to do.

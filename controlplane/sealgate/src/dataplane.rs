@@ -254,21 +254,28 @@ async fn accept_all(shared: &Shared, core: &Rc<Core<StoreConnector>>) -> io::Res
 async fn report(core: Rc<Core<StoreConnector>>) {
     while !core.drain.is_draining() {
         let (key_hits, key_misses) = core.keyring.counts();
-        let (connects, retries, resumes) = match &core.store {
+        let of_store = match &core.store {
             Store::S3(s3) => {
                 let c = s3.counters();
-                (c.connects.get(), c.retries.get(), c.resumes.get())
+                Gauges {
+                    store_connects: c.connects.get(),
+                    store_retries: c.retries.get(),
+                    store_resumes: c.resumes.get(),
+                    parallel_reads: c.parallel_reads.get(),
+                    parallel_ranges: c.parallel_ranges.get(),
+                    parallel_writes: c.parallel_writes.get(),
+                    parallel_parts: c.parallel_parts.get(),
+                    ..Gauges::default()
+                }
             }
-            Store::Fs(_) => (0, 0, 0),
+            Store::Fs(_) => Gauges::default(),
         };
         core.metrics.set_gauges(Gauges {
             key_hits,
             key_misses,
             buffers_in_use: core.pool.in_use() as u64,
             buffers_budget: core.pool.budget() as u64,
-            store_connects: connects,
-            store_retries: retries,
-            store_resumes: resumes,
+            ..of_store
         });
         core.tidy();
         sleep(REPORT).await;

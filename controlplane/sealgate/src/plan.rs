@@ -189,6 +189,7 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
                 true => Unkept::Emulated,
                 false => Unkept::Refused,
             },
+            parallel: s3.parallel,
             timeouts: StoreTimeouts {
                 response: t.store_answer,
                 long_response: t.store_long_answer,

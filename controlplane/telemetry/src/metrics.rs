@@ -80,6 +80,10 @@ table! {
     STORE_CONNECTS "sealgate_store_connections_total" "counter" "Connections opened to the store.";
     STORE_RETRIES "sealgate_store_retries_total" "counter" "Exchanges with the store that were tried again.";
     STORE_RESUMES "sealgate_store_resumes_total" "counter" "Reads from the store that were resumed in the middle.";
+    PARALLEL_READS "sealgate_store_parallel_reads" "gauge" "Ranges of long objects that are read from a store far away now, several of one object at a time.";
+    PARALLEL_RANGES "sealgate_store_parallel_ranges_total" "counter" "Such ranges so far.";
+    PARALLEL_WRITES "sealgate_store_parallel_writes" "gauge" "Parts of long objects that are written to a store far away now, several of one object at a time.";
+    PARALLEL_PARTS "sealgate_store_parallel_parts_total" "counter" "Such parts so far.";
     LOG_DROPPED "sealgate_access_log_dropped_total" "counter" "Access log entries dropped because the writer was too slow.";
     AUDIT_WRITTEN "sealgate_audit_written_total" "counter" "Uses of keys written to the audit log.";
     AUDIT_LOST "sealgate_audit_lost_total" "counter" "Uses of keys that the audit log could not take; a line in it says so.";
@@ -103,7 +107,7 @@ pub struct CoreMetrics {
     gauges: [AtomicU64; GAUGES],
 }
 
-const GAUGES: usize = 7;
+const GAUGES: usize = 11;
 
 /// What a core reports of its parts; it sets these now and then.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -122,6 +126,14 @@ pub struct Gauges {
     pub store_retries: u64,
     /// See `sealgate_store_resumes_total`.
     pub store_resumes: u64,
+    /// See `sealgate_store_parallel_reads`.
+    pub parallel_reads: u64,
+    /// See `sealgate_store_parallel_ranges_total`.
+    pub parallel_ranges: u64,
+    /// See `sealgate_store_parallel_writes`.
+    pub parallel_writes: u64,
+    /// See `sealgate_store_parallel_parts_total`.
+    pub parallel_parts: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -182,6 +194,10 @@ impl CoreMetrics {
             g.store_connects,
             g.store_retries,
             g.store_resumes,
+            g.parallel_reads,
+            g.parallel_ranges,
+            g.parallel_writes,
+            g.parallel_parts,
         ];
         for (cell, value) in self.gauges.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
@@ -241,6 +257,10 @@ pub fn render(cores: &[Arc<CoreMetrics>], keys: &[KeyReport], process: &Process<
         &STORE_CONNECTS,
         &STORE_RETRIES,
         &STORE_RESUMES,
+        &PARALLEL_READS,
+        &PARALLEL_RANGES,
+        &PARALLEL_WRITES,
+        &PARALLEL_PARTS,
     ];
     for (i, metric) in gauges.into_iter().enumerate() {
         plain(&mut out, metric, sum(&|c| load(&c.gauges[i])));

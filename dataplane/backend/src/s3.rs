@@ -3,6 +3,7 @@
 mod body;
 mod bucket;
 mod conditional;
+mod distance;
 mod forward;
 mod headers;
 mod inbound;
@@ -17,6 +18,7 @@ mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, header};
 use sealgate_http1::spare_headers;
@@ -25,7 +27,7 @@ use sealgate_s3::route::{RawKey, encode_key};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_uring::Connector;
 
-pub use body::S3Body;
+pub use body::{S3Body, Stop};
 pub use conditional::Unkept;
 pub use raw::{RawAnswer, RawRequest};
 pub use upload::S3Upload;
@@ -73,6 +75,9 @@ pub struct S3Options {
     pub preset: &'static Preset,
     /// What becomes of conditions that it does not keep.
     pub unkept: Unkept,
+    /// Ranges of one object that are read from a store far away at the same time, and parts that are written, at most;
+    /// 1 for one after another.
+    pub parallel: usize,
     /// Time-outs.
     pub timeouts: StoreTimeouts,
 }
@@ -89,6 +94,7 @@ impl Default for S3Options {
             put_part: PUT_PART,
             preset: &preset::GENERIC,
             unkept: Unkept::default(),
+            parallel: 1,
             timeouts: StoreTimeouts::default(),
         }
     }
@@ -179,6 +185,23 @@ impl<C: Connector> S3Store<C> {
     pub fn copies_in_place(&self) -> bool {
         self.pins_copies()
             && (self.options.unkept == Unkept::Sent || self.options.preset.atomic_copies)
+    }
+
+    /// Requests that one object may have on their way to the store at the same time: more than one only as long as the
+    /// store is far.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        if self.options.parallel > 1 && self.wire.distance.is_far() {
+            self.options.parallel
+        } else {
+            1
+        }
+    }
+
+    /// The least time that the store has taken to answer of late.
+    #[must_use]
+    pub fn distance(&self) -> Option<Duration> {
+        self.wire.distance.least()
     }
 
     /// Connections, retries and resumes so far.

@@ -8,11 +8,11 @@ use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::sigv4::sign::Signer;
 use sealgate_s3::xml::Owner;
-use sealgate_uring::{Block, Connector, Spans};
+use sealgate_uring::{Block, Connector, Pool, Spans};
 
 use crate::fs::{FsBody, FsStore, FsUpload};
 use crate::s3::preset::{self, Condition, Metadata};
-use crate::s3::{S3Body, S3Store, S3Upload};
+use crate::s3::{S3Body, S3Store, S3Upload, Stop};
 use crate::types::{
     BackendError, BucketInfo, CompletedPart, Copied, CopyRequest, CreatedUpload, DeleteOutcome,
     Forward, Forwarded, GetRequest, ListPage, ListRequest, Location, ObjectInfo, PartsPage, Stored,
@@ -58,6 +58,14 @@ impl<C: Connector> Body<C> {
         }
     }
 
+    /// What ends it while it is read; a file needs no such thing.
+    pub fn stop(&mut self) -> Option<Rc<Stop>> {
+        match self {
+            Self::S3(b) => Some(b.stop()),
+            Self::Fs(_) => None,
+        }
+    }
+
     /// Reads at least one byte into `spans`; `Ok(0)` is the proper end of the range that was asked for.
     pub async fn read(&mut self, block: Block, spans: Spans) -> (Result<usize>, Block) {
         match self {
@@ -76,7 +84,7 @@ pub enum Upload<C: Connector> {
 }
 
 impl<C: Connector> Upload<C> {
-    /// Writes bytes that are not the last.
+    /// Writes bytes that are not the last; the block, or another one of its size, comes back.
     pub async fn write(&mut self, block: Block, spans: Spans) -> (Result<()>, Block) {
         match self {
             Self::S3(u) => u.write(block, spans).await,
@@ -157,6 +165,14 @@ impl<C: Connector> Store<C> {
         match self {
             Self::S3(s) => s.preset().metadata,
             Self::Fs(_) => preset::DIRECTORY.metadata,
+        }
+    }
+
+    /// See [`S3Store::streams`]; a directory is never far.
+    pub fn streams(&self) -> usize {
+        match self {
+            Self::S3(s) => s.streams(),
+            Self::Fs(_) => 1,
         }
     }
 
@@ -303,6 +319,23 @@ impl<C: Connector> Store<C> {
             Self::S3(s) => Upload::S3(Box::new(s.put(at, headers, conditions, len).await?)),
             Self::Fs(f) => Upload::Fs(Box::new(f.put(at, headers, conditions, len).await?)),
         })
+    }
+
+    /// The same; where the store is far, several parts of a long object go at the same time, in blocks of `pool`.
+    pub async fn put_ahead(
+        &self,
+        at: &Location,
+        headers: &HeaderMap,
+        conditions: &Conditions,
+        len: u64,
+        pool: &Pool,
+    ) -> Result<Upload<C>> {
+        if let Self::S3(s) = self
+            && let Some(upload) = s.put_ahead(at, headers, conditions, len, pool).await?
+        {
+            return Ok(Upload::S3(Box::new(upload)));
+        }
+        self.put(at, headers, conditions, len).await
     }
 
     pub async fn delete(&self, at: &Location, conditions: &Conditions) -> Result<HeaderMap> {

@@ -4,6 +4,7 @@
 //! `seal` (writes) and `open` (reads), the operations are in `ops`, one file each.
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod audit;
 mod auth;
 mod body;

@@ -1,7 +1,9 @@
 //! The byte path of a read: store → opened in place → client, with the next read under way while the last run of
 //! chunks is written. Only authenticated bytes are ever handed on.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use sealgate_backend::Body as StoreBody;
 use sealgate_backend::types::BackendError;
@@ -20,6 +22,8 @@ pub(crate) struct Piece {
     pub(crate) part: u16,
     /// The stream's header when it is known already; otherwise it comes in front of chunk 0.
     pub(crate) header: Option<[u8; STREAM_HEADER]>,
+    /// The header, once it has been read, of a stream that is read in several pieces.
+    later: Option<Rc<OnceCell<[u8; STREAM_HEADER]>>>,
     /// First chunk of the stream to read.
     pub(crate) first: u64,
     /// Whole chunks to read.
@@ -53,6 +57,7 @@ impl Piece {
         Self {
             part,
             header,
+            later: None,
             first,
             whole: end.saturating_sub(first),
             last: to_end.then(|| (len % chunk) as usize),
@@ -70,6 +75,46 @@ impl Piece {
         } else {
             start..end
         }
+    }
+
+    /// Bytes of the stream that are read.
+    pub(crate) fn len(&self) -> u64 {
+        let range = self.cipher_range();
+        range.end - range.start
+    }
+
+    /// Takes as many whole chunks off the front as `room` stored bytes hold; `None` when that is no chunk, or all.
+    pub(crate) fn split_off_front(&mut self, room: u64) -> Option<Self> {
+        let header = if self.inline_header() {
+            STREAM_HEADER
+        } else {
+            0
+        };
+        let chunks = (room.checked_sub(header as u64)? / SLOT as u64).min(self.whole);
+        if chunks == 0 || chunks == self.whole && self.last.is_none() {
+            return None;
+        }
+        if self.header.is_none() {
+            self.later.get_or_insert_default();
+        }
+        let take = self.take.min(chunks * CHUNK as u64 - self.skip as u64);
+        let front = Self {
+            whole: chunks,
+            last: None,
+            take,
+            ..self.clone()
+        };
+        self.first += chunks;
+        self.whole -= chunks;
+        self.skip = 0;
+        self.take -= take;
+        Some(front)
+    }
+
+    /// Whether the stream's header is known, or comes first.
+    pub(crate) fn has_header(&self) -> bool {
+        let later = self.later.as_ref();
+        self.first == 0 || self.header.is_some() || later.is_some_and(|l| l.get().is_some())
     }
 
     fn inline_header(&self) -> bool {
@@ -94,10 +139,16 @@ impl Run {
     }
 }
 
+/// Plaintext bytes of all chunks to open, wanted or not; and whether they are of one stream.
+pub(crate) fn extent(pieces: &VecDeque<Piece>) -> (u64, bool) {
+    let chunks = |p: &Piece| p.whole * CHUNK as u64 + p.last.unwrap_or(0) as u64;
+    (pieces.iter().map(chunks).sum(), pieces.len() <= 1)
+}
+
 /// Opens consecutive pieces of an object out of a store's body.
 pub(crate) struct Opener<C: Connector> {
     body: StoreBody<C>,
-    dek: std::rc::Rc<Dek>,
+    dek: Rc<Dek>,
     object_id: ObjectId,
     pieces: VecDeque<Piece>,
     stream: Option<StreamOpener>,
@@ -108,7 +159,7 @@ pub(crate) struct Opener<C: Connector> {
 impl<C: Connector> Opener<C> {
     pub(crate) fn new(
         body: StoreBody<C>,
-        dek: std::rc::Rc<Dek>,
+        dek: Rc<Dek>,
         object_id: ObjectId,
         pieces: VecDeque<Piece>,
         pass: u64,
@@ -121,12 +172,6 @@ impl<C: Connector> Opener<C> {
             stream: None,
             pass,
         }
-    }
-
-    /// Plaintext bytes of all chunks to open, wanted or not; and whether they are of one stream.
-    pub(crate) fn extent(&self) -> (u64, bool) {
-        let chunks = |p: &Piece| p.whole * CHUNK as u64 + p.last.unwrap_or(0) as u64;
-        (self.pieces.iter().map(chunks).sum(), self.pieces.len() <= 1)
     }
 
     /// Nothing more to open.
@@ -263,8 +308,16 @@ impl<C: Connector> Opener<C> {
         let mut header = [0; STREAM_HEADER];
         match (&piece.header, run.header) {
             (Some(known), _) => header = *known,
-            (None, true) => header.copy_from_slice(&block[..STREAM_HEADER]),
-            (None, false) => return Err(Failure::tampered("a stream without its header")),
+            (None, true) => {
+                header.copy_from_slice(&block[..STREAM_HEADER]);
+                if let Some(later) = &piece.later {
+                    let _ = later.set(header);
+                }
+            }
+            (None, false) => match piece.later.as_ref().and_then(|later| later.get()) {
+                Some(later) => header = *later,
+                None => return Err(Failure::tampered("a stream without its header")),
+            },
         }
         let stream = StreamOpener::new(&self.dek, &context, &header).map_err(Failure::tampered)?;
         self.stream = Some(stream);
@@ -324,6 +377,38 @@ mod tests {
             prop_assert_eq!(cipher.end == stream_len(len), piece.last.is_some());
             prop_assert!(cipher.end <= stream_len(len));
             prop_assert_eq!(cipher.start == 0, piece.first == 0);
+        }
+    }
+
+    proptest! {
+        /// Cut up, a piece is the same bytes of the stream and of the plaintext, in order.
+        #[test]
+        fn a_piece_in_pieces_is_the_piece(
+            len in 0u64..400_000,
+            start in 0u64..400_000,
+            rooms in prop::collection::vec(0u64..100_000, 0..8),
+        ) {
+            let piece = Piece::of(1, None, len, start.min(len)..len);
+            let (mut rest, mut pieces) = (piece.clone(), Vec::new());
+            for room in rooms {
+                if let Some(front) = rest.split_off_front(room) {
+                    prop_assert!(front.len() <= room && front.last.is_none() && front.whole > 0);
+                    pieces.push(front);
+                }
+            }
+            prop_assert!(rest.whole > 0 || rest.last.is_some());
+            prop_assert!(pieces.is_empty() || rest.has_header() == (rest.first == 0));
+            pieces.push(rest);
+            let (whole, mut at) = (piece.cipher_range(), piece.cipher_range().start);
+            let (mut take, mut skip) = (0, 0);
+            for one in &pieces {
+                let range = one.cipher_range();
+                prop_assert_eq!(range.start, at);
+                at = range.end;
+                take += one.take;
+                skip += one.skip;
+            }
+            prop_assert_eq!((at, take, skip), (whole.end, piece.take, piece.skip));
         }
     }
 

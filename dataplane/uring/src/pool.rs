@@ -144,6 +144,20 @@ impl Pool {
         self.inner.take(size)
     }
 
+    /// [`Pool::try_lease`] for what can do without: leaves half of the budget to those who cannot.
+    ///
+    /// # Errors
+    /// [`Exhausted`] when less than that would be left.
+    pub fn try_lease_spare<const N: usize>(
+        &self,
+        size: BlockSize,
+    ) -> Result<[Block; N], Exhausted> {
+        if self.inner.in_use.get() + N * size.footprint() > self.inner.budget / 2 {
+            return Err(Exhausted);
+        }
+        self.try_lease(size)
+    }
+
     /// Bytes leased now (footprints: whole pages and headers).
     #[must_use]
     pub fn in_use(&self) -> usize {

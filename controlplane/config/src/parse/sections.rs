@@ -168,6 +168,7 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
     );
     let checksum = store_checksum(table, preset);
     let emulate_conditions = table.boolean("emulate_conditions");
+    let parallel = table.number("parallel");
     if let Some(Located {
         value: Endpoint { https: false, .. },
         ..
@@ -187,6 +188,7 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
         checksum: checksum?,
         preset: preset?,
         emulate_conditions: emulate_conditions?,
+        parallel: usize::try_from(parallel?).unwrap_or(1),
     })))
 }
 

@@ -50,6 +50,7 @@ payload = "signed"
 checksum = "crc32c"
 preset = "minio"
 emulate_conditions = true
+parallel = 3
 
 [keys.main]
 provider = "file"

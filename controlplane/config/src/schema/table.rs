@@ -386,6 +386,12 @@ pub const SECTIONS: &[Section] = &[
                 Value("false"),
                 "What becomes of a condition on a write that the store does not keep. Off: the write is refused with 501 NotImplemented. On: the gateway looks first and writes then, so that two writers at the same moment may both succeed.",
             ),
+            row(
+                "parallel",
+                Kind::Integer { min: 1, max: 64 },
+                Value("8"),
+                "Requests that one long object may have at the store at the same time, while the store is far: ranges of a read, parts of a write. Whether it is far, the gateway measures: an answer that takes 4 ms or more. They take buffers, at most half of `buffer_budget`, and none that others need. 1 turns it off.",
+            ),
         ],
     },
     keys::COMMON,

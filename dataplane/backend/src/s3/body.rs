@@ -1,12 +1,12 @@
 //! The body of a `GetObject`, resumed in the middle when the store breaks off (S3-TRAPS 18).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 
 use http::{HeaderValue, StatusCode, header};
 use sealgate_s3::sigv4::sign::Signer;
-use sealgate_uring::{Block, Connector, Spans};
+use sealgate_uring::{Block, Connector, Spans, Transport, Watch};
 
 use super::inbound::Inbound;
 use super::wire::{Call, MAX_ATTEMPTS, Wire, unavailable};
@@ -27,6 +27,24 @@ pub struct S3Body<C: Connector> {
     /// Which version it is, where the store keeps versions.
     version: Option<HeaderValue>,
     left: Range<u64>,
+    stop: Option<Rc<Stop>>,
+}
+
+/// Ends a body that somebody else reads.
+#[derive(Default)]
+pub struct Stop {
+    stopped: Cell<bool>,
+    watch: RefCell<Option<Watch>>,
+}
+
+impl Stop {
+    /// Has the read in flight fail, and every later one.
+    pub fn stop(&self) {
+        self.stopped.set(true);
+        if let Some(watch) = self.watch.take() {
+            watch.expire();
+        }
+    }
 }
 
 impl<C: Connector> S3Body<C> {
@@ -46,11 +64,31 @@ impl<C: Connector> S3Body<C> {
             etag,
             version,
             left,
+            stop: None,
         };
         if body.left.is_empty() {
             body.settle();
         }
         body
+    }
+
+    /// What ends it while it is read.
+    pub fn stop(&mut self) -> Rc<Stop> {
+        let stop = Rc::clone(self.stop.get_or_insert_default());
+        self.watched();
+        stop
+    }
+
+    /// Has whoever may stop the body know of its connection.
+    fn watched(&self) {
+        if let Some(stop) = &self.stop {
+            let watch = self.inbound.as_ref().map(|i| i.conn().watch().clone());
+            stop.watch.replace(watch);
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.as_ref().is_some_and(|s| s.stopped.get())
     }
 
     /// Bytes of the range still to come.
@@ -93,6 +131,9 @@ impl<C: Connector> S3Body<C> {
                 return (Ok(n), block);
             }
             attempt += 1;
+            if self.stopped() {
+                return (Err(unavailable("nobody reads on")), block);
+            }
             if attempt >= MAX_ATTEMPTS {
                 let reason = format!("the object's body broke off {attempt} times");
                 return (Err(unavailable(reason)), block);
@@ -105,6 +146,10 @@ impl<C: Connector> S3Body<C> {
 
     /// Keeps the connection if nothing more comes on it, else closes it.
     fn settle(&mut self) {
+        if let Some(stop) = &self.stop {
+            // The connection may be another's next.
+            stop.watch.take();
+        }
         if let Some(mut inbound) = self.inbound.take() {
             inbound.settle();
             self.wire.finish(*inbound);
@@ -154,6 +199,7 @@ impl<C: Connector> S3Body<C> {
             ));
         }
         self.inbound = Some(Box::new(inbound));
+        self.watched();
         Ok(())
     }
 

@@ -50,6 +50,10 @@ impl<T: Transport> Inbound<T> {
         }
     }
 
+    pub(crate) fn conn(&self) -> &T {
+        &self.link.conn
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.remaining, Remaining::Done)
     }

@@ -1,5 +1,6 @@
 //! The body of a `PutObject` or `UploadPart` on its way to the store.
 
+mod ahead;
 mod chunks;
 mod parts;
 mod plain;
@@ -8,6 +9,7 @@ mod single;
 use sealgate_uring::{Block, Connector, Spans};
 
 use crate::types::{BackendError, Stored};
+use ahead::AheadUpload;
 pub(super) use parts::PartsUpload;
 pub(super) use single::SingleUpload;
 
@@ -25,6 +27,8 @@ enum Way<C: Connector> {
     Single(Box<SingleUpload<C>>),
     /// As a multipart upload: longer than one request may be (S3-TRAPS 26).
     Parts(Box<PartsUpload<C>>),
+    /// The same, several parts at a time: the store is far.
+    Ahead(Box<AheadUpload<C>>),
 }
 
 impl<C: Connector> From<SingleUpload<C>> for S3Upload<C> {
@@ -39,12 +43,20 @@ impl<C: Connector> From<PartsUpload<C>> for S3Upload<C> {
     }
 }
 
+impl<C: Connector> From<AheadUpload<C>> for S3Upload<C> {
+    fn from(upload: AheadUpload<C>) -> Self {
+        Self(Way::Ahead(Box::new(upload)))
+    }
+}
+
 impl<C: Connector> S3Upload<C> {
-    /// Sends `spans` of `block`, which is not the last of the body. After an error nothing more is taken.
+    /// Sends `spans` of `block`, which is not the last of the body; it, or another one of its size, comes back. After an
+    /// error nothing more is taken.
     pub async fn write(&mut self, block: Block, spans: Spans) -> (Result<(), BackendError>, Block) {
         match &mut self.0 {
             Way::Single(upload) => upload.write(block, spans).await,
             Way::Parts(upload) => upload.write(block, spans).await,
+            Way::Ahead(upload) => upload.write(block, spans).await,
         }
     }
 
@@ -53,6 +65,7 @@ impl<C: Connector> S3Upload<C> {
         match self.0 {
             Way::Single(upload) => upload.finish(block, spans).await,
             Way::Parts(upload) => upload.finish(block, spans).await,
+            Way::Ahead(upload) => upload.finish(block, spans).await,
         }
     }
 }

@@ -11,6 +11,7 @@ use sealgate_s3::conditions::Conditions;
 use sealgate_s3::sigv4::sign::{PayloadHash, Signer};
 use sealgate_uring::{Connector, Transport, sleep};
 
+use super::distance::Distance;
 use super::inbound::Inbound;
 use super::link::{HEAD_READ, Link};
 use crate::types::BackendError;
@@ -61,6 +62,14 @@ pub struct StoreCounters {
     pub retries: Cell<u64>,
     /// Bodies resumed in the middle.
     pub resumes: Cell<u64>,
+    /// Ranges of objects that are read at the same time as others of theirs, now.
+    pub parallel_reads: Cell<u64>,
+    /// Such ranges so far.
+    pub parallel_ranges: Cell<u64>,
+    /// Parts of objects that are written at the same time as others of theirs, now.
+    pub parallel_writes: Cell<u64>,
+    /// Such parts so far.
+    pub parallel_parts: Cell<u64>,
 }
 
 pub(crate) struct Wire<C: Connector> {
@@ -69,6 +78,7 @@ pub(crate) struct Wire<C: Connector> {
     idle: RefCell<VecDeque<Idle<C::Conn>>>,
     pub(crate) timeouts: StoreTimeouts,
     pub(crate) counters: StoreCounters,
+    pub(crate) distance: Distance,
 }
 
 struct Idle<T> {
@@ -184,6 +194,7 @@ impl<C: Connector> Wire<C> {
             idle: RefCell::default(),
             timeouts,
             counters: StoreCounters::default(),
+            distance: Distance::default(),
         }
     }
 
@@ -212,7 +223,9 @@ impl<C: Connector> Wire<C> {
     }
 
     pub(crate) async fn fresh_link(&self) -> Result<Link<C::Conn>, Broken> {
+        let begun = Instant::now();
         let conn = self.connector.connect().await.map_err(Broken::Connect)?;
+        self.distance.connected(begun.elapsed());
         self.counters.connects.set(self.counters.connects.get() + 1);
         Ok(Link::new(conn))
     }
@@ -308,13 +321,19 @@ impl<C: Connector> Wire<C> {
         );
         link.put_head(call);
         link.output.extend_from_slice(&call.body);
+        // From before it is sent: on a busy machine the end of that may be noticed after the answer has come.
+        let asked = Instant::now();
         let sent = link.flush(self.timeouts.block).await;
         let wait = if call.long {
             self.timeouts.long_response
         } else {
             self.timeouts.response
         };
-        self.answer(link, &call.method, sent, wait).await
+        let answer = self.answer(link, &call.method, sent, wait).await;
+        if answer.is_ok() && !call.long {
+            self.distance.answered(asked.elapsed());
+        }
+        answer
     }
 
     /// The answer to a request that has been sent, or whose sending failed: a store may answer and close before it

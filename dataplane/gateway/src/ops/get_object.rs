@@ -1,31 +1,36 @@
 //! GetObject: whole, a range, or a part.
 
+mod opening;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::pin;
+use std::rc::Rc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sealgate_backend::Body as StoreBody;
 use sealgate_backend::types::{BackendError, GetRequest, Location, ObjectInfo};
-use sealgate_envelope::{CHUNK, Layout, PlainLen, Trailer, TrailerVerifier, ranges};
+use sealgate_envelope::{CHUNK, Layout, Trailer, ranges};
 use sealgate_http1::{Framing, reuse_headers};
 use sealgate_s3::conditions::{Conditions, Verdict};
 use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::range::{ByteRange, content_range, if_range_holds};
-use sealgate_uring::{Block, Connector, Spans, Transport, join};
+use sealgate_uring::{Connector, Transport, join};
 
+use crate::ahead::{self, Ahead, Feed};
 use crate::checksums;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::object::{Sealed, client_etag, is_plaintext, read_conditions, read_failure, unseal};
-use crate::open::{Opener, Piece};
+use crate::open::{self, Opener, Piece};
 use crate::parts::{self, PartMap};
 use crate::pass;
 use crate::reply::{Reply, set};
 use crate::request::Request;
 use crate::seal::lease_blocks;
 use crate::snapshot::BucketRule;
+pub(crate) use opening::Opening;
 
 /// What of the object a client wants, before its length is known.
 #[derive(Clone, Debug)]
@@ -131,8 +136,9 @@ async fn begin<C: Connector>(
     let guess = match wanted {
         Wanted::Everything => Some(None),
         Wanted::Range(ByteRange::Bounded(first, last), _) if !has_if_range => {
+            let start = ranges::slot_start(first / CHUNK as u64);
             let end = ranges::slot_start(last / CHUNK as u64 + 1);
-            Some(Some((ranges::slot_start(first / CHUNK as u64), Some(end))))
+            Some(Some((start, Some(end))))
         }
         Wanted::Range(ByteRange::From(first), _) if !has_if_range => {
             Some(Some((ranges::slot_start(first / CHUNK as u64), None)))
@@ -146,10 +152,17 @@ async fn begin<C: Connector>(
         }
         return Ok(Some((unseal(rq, at, info).await?, None)));
     };
-    let request = GetRequest {
+    let mut request = GetRequest {
         range,
         conditions: conditions.clone(),
     };
+    if rq.store.streams() > 1 && !at.key.as_ref().ends_with(b"/") {
+        // No more than the first window of a long object: the others have requests of their own. A folder marker has no
+        // bytes, so no range either.
+        let (start, end) = range.unwrap_or((0, None));
+        let first = start + ahead::FIRST;
+        request.range = Some((start, Some(end.map_or(first, |end| end.min(first)))));
+    }
     match rq.store.get(at, &request).await {
         Ok((info, ..)) if is_plaintext(&info, rule) => Ok(None),
         Ok((info, got, body)) => {
@@ -159,7 +172,9 @@ async fn begin<C: Connector>(
             Ok(Some((sealed, usable.then_some((got, body)))))
         }
         // Beyond the stored object, so beyond the plaintext: its length is still needed, to say so.
-        Err(BackendError::Answer(e)) if e.code == ErrorCode::InvalidRange && range.is_some() => {
+        Err(BackendError::Answer(e))
+            if e.code == ErrorCode::InvalidRange && request.range.is_some() =>
+        {
             let info = rq.store.head(at, conditions).await.map_err(read_failure)?;
             if is_plaintext(&info, rule) {
                 return Ok(None);
@@ -175,7 +190,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// Plaintext bytes.
     pub(crate) range: Range<u64>,
-    map: Option<std::rc::Rc<PartMap>>,
+    map: Option<Rc<PartMap>>,
     parts_count: Option<usize>,
 }
 
@@ -278,8 +293,8 @@ async fn stream<C: Connector, T: Transport>(
     answer: Answer,
     headers: HeaderMap,
 ) -> Result<Reply, Failure> {
-    let mut opening = open(rq, at, &sealed, found, &answer).await?;
-    let (extent, one_stream) = opening.opener.extent();
+    let mut opening = open(rq, at, &sealed, found, &answer, rq.store.streams()).await?;
+    let (extent, one_stream) = opening.extent;
     let (mut block, mut spare) =
         lease_blocks(&rq.core.pool, extent, one_stream, &rq.snapshot.timeouts).await?;
     let mut left = answer.len();
@@ -343,22 +358,15 @@ async fn stream<C: Connector, T: Transport>(
     Ok(Reply::sent(answer.status))
 }
 
-/// An object being read.
-pub(crate) struct Opening<C: Connector> {
-    opener: Opener<C>,
-    /// Of a multipart object.
-    map: Option<std::rc::Rc<PartMap>>,
-    /// Whether everything is read, so that the trailer follows.
-    whole: bool,
-}
-
-/// Finds the stored bytes of the answer and begins to open them.
+/// Finds the stored bytes of the answer and begins to open them; those of a long one by up to `streams` requests at a
+/// time.
 pub(crate) async fn open<C: Connector>(
     rq: &Request<'_, C>,
     at: &Location,
     sealed: &Sealed,
     found: Found<C>,
     answer: &Answer,
+    streams: usize,
 ) -> Result<Opening<C>, Failure> {
     let range = answer.range.clone();
     let whole = range == (0..sealed.plain_len);
@@ -374,7 +382,7 @@ pub(crate) async fn open<C: Connector>(
         Layout::Empty { .. } => (VecDeque::new(), 0..0),
         Layout::Multipart => {
             let known = match &map {
-                Some(map) => std::rc::Rc::clone(map),
+                Some(map) => Rc::clone(map),
                 None => parts::part_map(rq.core, &rq.store, at, sealed).await?,
             };
             let planned = parts::plan(rq.core, &rq.store, at, sealed, &known, range).await?;
@@ -385,141 +393,61 @@ pub(crate) async fn open<C: Connector>(
     if whole {
         stored.end = sealed.info.len;
     }
+    let long = streams > 1 && stored.end - stored.start >= ahead::LONG;
     let (got, body) = match found {
-        Some((got, body)) if got.start <= stored.start && got.end >= stored.end => (got, body),
+        Some((got, body))
+            if got.start <= stored.start && (got.end > stored.start || got.end >= stored.end) =>
+        {
+            (got, body)
+        }
         _ => {
+            let end = match long {
+                true => stored.start + ahead::FIRST,
+                false => stored.end,
+            };
+            let wanted = stored.start..end;
             let request = GetRequest {
-                range: (stored != (0..sealed.info.len)).then_some((stored.start, Some(stored.end))),
+                range: (wanted != (0..sealed.info.len)).then_some((wanted.start, Some(wanted.end))),
                 conditions: Conditions::if_match(sealed.info.etag.clone()),
             };
-            let (info, got, body) = rq.store.get(at, &request).await.map_err(|e| match e {
-                BackendError::Answer(e)
-                    if matches!(
-                        e.code,
-                        ErrorCode::PreconditionFailed
-                            | ErrorCode::NoSuchKey
-                            | ErrorCode::InvalidRange
-                    ) =>
-                {
-                    Failure::replaced()
-                }
-                e => e.into(),
-            })?;
+            let (info, got, body) = rq.store.get(at, &request).await.map_err(ahead::changed)?;
             if info.etag != sealed.info.etag || info.len != sealed.info.len {
                 return Err(Failure::replaced());
+            }
+            if got.end < end {
+                return Err(Failure::tampered(
+                    "the store's answer is shorter than the object",
+                ));
             }
             (got, body)
         }
     };
-    if got.end < stored.end {
-        return Err(Failure::tampered(
-            "the store's answer is shorter than the object",
-        ));
-    }
-    let pass = stored.start - got.start;
-    let dek = std::rc::Rc::clone(&sealed.dek);
-    let id = sealed.envelope.fields.object_id;
+    let dek = Rc::clone(&sealed.dek);
+    let object_id = sealed.envelope.fields.object_id;
+    let extent = open::extent(&pieces);
+    let feed = if long || got.end < stored.end {
+        let plan = ahead::Plan {
+            pool: rq.core.pool.clone(),
+            store: rq.store.clone(),
+            at: at.clone(),
+            info: sealed.info.clone(),
+            dek,
+            object_id,
+            pieces,
+            stored,
+            most: streams,
+        };
+        Feed::Ahead(Box::new(Ahead::new(plan, (got, body))))
+    } else {
+        let pass = stored.start - got.start;
+        Feed::One(Opener::new(body, dek, object_id, pieces, pass))
+    };
     Ok(Opening {
-        opener: Opener::new(body, dek, id, pieces, pass),
+        feed,
+        extent,
         map,
         whole,
     })
-}
-
-impl<C: Connector> Opening<C> {
-    pub(crate) fn is_done(&self) -> bool {
-        self.opener.is_done()
-    }
-
-    pub(crate) async fn next(&mut self, block: Block) -> (Result<Spans, Failure>, Block) {
-        self.opener.next(block).await
-    }
-
-    /// After the last chunk: reads the trailer, if the whole object was read, and verifies it. `block` holds the last
-    /// bytes, which are kept: the trailer is read into `spare`, or behind byte `used` of `block`.
-    pub(crate) async fn verify(
-        &mut self,
-        sealed: &Sealed,
-        block: Block,
-        spare: &mut Option<Block>,
-        used: usize,
-    ) -> (Result<Option<Trailer>, Failure>, Block) {
-        if !self.whole {
-            return (Ok(None), block);
-        }
-        if let Layout::Empty { checksum } = sealed.envelope.fields.layout {
-            return (Ok(Some(Trailer::of_nothing(checksum))), block);
-        }
-        let verifier = match &self.map {
-            Some(map) => TrailerVerifier::multipart(&map.trailer),
-            None => match TrailerVerifier::single(PlainLen(sealed.plain_len)) {
-                Ok(verifier) => verifier,
-                Err(e) => return (Err(Failure::tampered(e)), block),
-            },
-        };
-        let body = self.opener.body();
-        let (read, block) = match spare.take() {
-            Some(other) => {
-                let (read, other) = read_trailer(body, verifier, other, 0).await;
-                *spare = Some(other);
-                (read, block)
-            }
-            None => read_trailer(body, verifier, block, used).await,
-        };
-        let opened = read.and_then(|verifier| {
-            verifier
-                .finish(&sealed.dek, &sealed.envelope.fields.object_id)
-                .map_err(|e| Failure::tampered(format_args!("the trailer: {e}")))
-        });
-        (opened.map(Some), block)
-    }
-
-    /// Reads a few bytes that the answer did not need, so that the connection to the store can be kept.
-    pub(crate) async fn pass_rest(&mut self, block: Block) {
-        let mut block = block;
-        let body = self.opener.body();
-        while (1..=MAX_REST).contains(&body.left()) {
-            let end = block.len();
-            let (got, back) = body.read(block, Spans::contiguous(0..end)).await;
-            block = back;
-            if !matches!(got, Ok(n) if n > 0) {
-                break;
-            }
-        }
-    }
-}
-
-/// Most bytes that are read for nothing but to keep a connection; a small object's trailer is 136.
-const MAX_REST: u64 = 64 << 10;
-
-/// Passes the rest of a body through `verifier`.
-async fn read_trailer<C: Connector>(
-    body: &mut StoreBody<C>,
-    verifier: TrailerVerifier,
-    block: Block,
-    at: usize,
-) -> (Result<TrailerVerifier, Failure>, Block) {
-    let mut verifier = verifier;
-    let mut block = block;
-    while verifier.remaining() > 0 {
-        let room = block.len() - at;
-        let n = usize::try_from(verifier.remaining())
-            .unwrap_or(usize::MAX)
-            .min(room);
-        let (got, back) = body.read(block, Spans::contiguous(at..at + n)).await;
-        block = back;
-        let pushed = match got {
-            Ok(0) => Err(Failure::tampered("the object ends within its trailer")),
-            Ok(n) => verifier
-                .push(&block[at..at + n])
-                .map_err(|e| Failure::tampered(format_args!("the trailer: {e}"))),
-            Err(e) => Err(e.into()),
-        };
-        if let Err(failure) = pushed {
-            return (Err(failure), block);
-        }
-    }
-    (Ok(verifier), block)
 }
 
 /// Adds the object's checksum to the answer of a read of everything, for a client that asks for it. It is in the trailer:

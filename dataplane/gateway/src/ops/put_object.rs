@@ -10,7 +10,7 @@ use sealgate_http1::reuse_headers;
 use sealgate_s3::checksum::Known;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_uring::{Connector, Transport};
+use sealgate_uring::{BlockSize, Connector, Transport};
 
 use crate::body::Body;
 use crate::checksums::for_trailer;
@@ -120,10 +120,17 @@ pub(crate) async fn put_sealed<C: Connector, S: Source>(
         Some(blocks) => blocks,
         None => lease(&core.pool, new.len, &rq.snapshot.timeouts).await?,
     };
-    let upload = rq
-        .store
-        .put(new.at, &headers, &new.conditions, stored_len(new.len)?)
-        .await?;
+    let len = stored_len(new.len)?;
+    let upload = match &blocks {
+        // Large blocks may be exchanged for others.
+        (first, Some(_)) if first.capacity() == BlockSize::Large.capacity() => {
+            let put = rq
+                .store
+                .put_ahead(new.at, &headers, &new.conditions, len, &core.pool);
+            put.await?
+        }
+        _ => rq.store.put(new.at, &headers, &new.conditions, len).await?,
+    };
     reuse_headers(headers);
     let tail = Tail::Trailer(|known: &Known| {
         Trailer::single(PlainLen(new.len), for_trailer(known))

@@ -38,7 +38,7 @@ pub(crate) async fn open_source<'s, C: Connector>(
         Range::Everything => 0..sealed.plain_len,
         Range::Bytes(range) => range,
     };
-    let opening = open(rq, at, sealed, None, &Answer::of(range)).await?;
+    let opening = open(rq, at, sealed, None, &Answer::of(range), 1).await?;
     let wait = rq.snapshot.timeouts.buffer_wait;
     let lease = rq.core.pool.lease::<1>(BlockSize::Medium, wait);
     let [block] = lease.await.map_err(|_| Failure::busy())?;

@@ -17,11 +17,7 @@ const MAX_PARTS: u64 = 10_000;
 
 /// An object in parts of one length; only the last may be shorter.
 pub(in crate::s3) struct PartsUpload<C: Connector> {
-    store: S3Store<C>,
-    at: Location,
-    headers: HeaderMap,
-    conditions: Conditions,
-    len: u64,
+    whole: Complete<C>,
     part_len: u64,
     /// Bytes in finished parts and in the current one.
     taken: u64,
@@ -49,11 +45,13 @@ impl<C: Connector> PartsUpload<C> {
     ) -> Self {
         let part_len = part_len(len, store.options.put_part);
         Self {
-            store,
-            at: at.clone(),
-            headers: headers.clone(),
-            conditions: conditions.clone(),
-            len,
+            whole: Complete {
+                store,
+                at: at.clone(),
+                headers: headers.clone(),
+                conditions: conditions.clone(),
+                len,
+            },
             part_len,
             taken: 0,
             part: None,
@@ -68,7 +66,7 @@ impl<C: Connector> PartsUpload<C> {
         block: Block,
         spans: Spans,
     ) -> (Result<(), BackendError>, Block) {
-        if self.failed || spans.len() as u64 > self.len - self.taken {
+        if self.failed || spans.len() as u64 > self.whole.len - self.taken {
             let what = "more bytes were written than the object has, or after it had failed";
             return (Err(BackendError::Protocol(what.into())), block);
         }
@@ -88,13 +86,20 @@ impl<C: Connector> PartsUpload<C> {
         spans: Spans,
     ) -> (Result<Stored, BackendError>, Block) {
         let total = self.taken + spans.len() as u64;
-        if total != self.len {
-            let what = format!("{total} of {} bytes were to be stored", self.len);
+        if total != self.whole.len {
+            let what = format!("{total} of {} bytes were to be stored", self.whole.len);
             return (Err(BackendError::Protocol(what)), block);
         }
         let (written, block) = self.write(block, spans).await;
         match written {
-            Ok(()) => (self.complete().await, block),
+            Ok(()) => {
+                let Some(Started { id, completed }) = self.upload.take() else {
+                    let what = "an object without parts";
+                    return (Err(BackendError::Protocol(what.into())), block);
+                };
+                let stored = self.whole.complete(&id, &self.done, completed).await;
+                (stored, block)
+            }
             Err(e) => (Err(e), block),
         }
     }
@@ -150,9 +155,14 @@ impl<C: Connector> PartsUpload<C> {
         let id = match &self.upload {
             Some(upload) => upload.id.clone(),
             None => {
-                let created = self.store.create_upload(&self.at, &self.headers).await?;
+                let created = self
+                    .whole
+                    .store
+                    .create_upload(&self.whole.at, &self.whole.headers)
+                    .await?;
                 let id = created.id;
-                let completed = abort_unless_told(self.store.clone(), self.at.clone(), id.clone());
+                let completed =
+                    abort_unless_told(self.whole.store.clone(), self.whole.at.clone(), id.clone());
                 self.upload = Some(Started {
                     id: id.clone(),
                     completed,
@@ -160,24 +170,40 @@ impl<C: Connector> PartsUpload<C> {
                 id
             }
         };
-        let len = self.part_len.min(self.len - self.taken);
+        let len = self.part_len.min(self.whole.len - self.taken);
         Ok((
-            self.store
-                .part_upload(&self.at, &id, self.next_number(), len),
+            self.whole
+                .store
+                .part_upload(&self.whole.at, &id, self.next_number(), len),
             len,
         ))
     }
+}
 
+/// What it takes to complete an upload, and to tell whether it has been.
+pub(super) struct Complete<C: Connector> {
+    pub(super) store: S3Store<C>,
+    pub(super) at: Location,
+    pub(super) headers: HeaderMap,
+    pub(super) conditions: Conditions,
+    /// Bytes of the object.
+    pub(super) len: u64,
+}
+
+impl<C: Connector> Complete<C> {
     /// Completes, and tries again where an attempt may or may not have taken effect: too much was sent to give up.
-    async fn complete(mut self) -> Result<Stored, BackendError> {
-        let Some(Started { id, completed }) = self.upload.take() else {
-            return Err(BackendError::Protocol("an object without parts".into()));
-        };
+    /// `completed` is told.
+    pub(super) async fn complete(
+        &self,
+        id: &str,
+        parts: &[CompletedPart],
+        completed: oneshot::Sender<()>,
+    ) -> Result<Stored, BackendError> {
         let mut attempt = 1;
         loop {
             let result = self
                 .store
-                .complete_upload(&self.at, &id, &self.done, &self.conditions)
+                .complete_upload(&self.at, id, parts, &self.conditions)
                 .await;
             let result = match result {
                 // Perhaps this is what an earlier attempt, whose answer was lost, has left (S3-TRAPS 32). The other
@@ -230,7 +256,7 @@ fn part_len(len: u64, usual: u64) -> u64 {
 }
 
 /// Whether the same request may succeed later. A 200 with an error inside comes as that error (S3-TRAPS 12).
-fn is_passing(e: &BackendError) -> bool {
+pub(super) fn is_passing(e: &BackendError) -> bool {
     match e {
         BackendError::Unavailable { .. } => true,
         BackendError::Answer(e) => is_transient(e.status()),
@@ -258,7 +284,7 @@ fn may_be_done(e: &BackendError) -> bool {
 
 /// Aborts an upload when the sender is dropped without having been used. A task that waits, and not one that is
 /// spawned by a drop: what is dropped when a core ends has nothing to run on.
-fn abort_unless_told<C: Connector>(
+pub(super) fn abort_unless_told<C: Connector>(
     store: S3Store<C>,
     at: Location,
     id: String,
