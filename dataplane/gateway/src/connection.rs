@@ -154,8 +154,8 @@ struct Context {
     body: Option<Body>,
 }
 
-/// [`exchange`] on the heap, so that a connection without a request is small. A function of its own, because only then
-/// the compiler makes the future in its place instead of moving its 14 KiB there.
+/// [`exchange`] on the heap, so that a connection without a request is small. The place is there before the future is:
+/// `Box::pin` would make it on the stack and move its 14 KiB.
 #[inline(never)]
 fn boxed<'a, C: Connector, T: Transport>(
     core: &'a Rc<Core<C>>,
@@ -163,7 +163,8 @@ fn boxed<'a, C: Connector, T: Transport>(
     client: &'a mut Client<T>,
     head: RequestHead,
 ) -> Pin<Box<impl Future<Output = After> + 'a>> {
-    Box::pin(exchange(core, snapshot, client, head))
+    let place = Box::new_uninit();
+    Box::into_pin(Box::write(place, exchange(core, snapshot, client, head)))
 }
 
 /// Handles one request.
