@@ -475,7 +475,7 @@ impl<C: Connector> Shared<C> {
     }
 
     /// The next bytes, and whether they are the last of their window.
-    fn poll_next(&self, cx: &Context<'_>) -> Poll<(Result<(Spans, bool), Failure>, Block)> {
+    fn poll_next(&self, cx: &Context<'_>) -> Poll<Next> {
         let mut state = self.state.borrow_mut();
         let Some(window) = state.windows.front_mut() else {
             let what = "there is nothing more to read of the object";
@@ -492,12 +492,7 @@ impl<C: Connector> Shared<C> {
         Poll::Pending
     }
 
-    fn fail(
-        &self,
-        state: &mut State<C>,
-        failure: Failure,
-        cx: &Context<'_>,
-    ) -> Poll<(Result<(Spans, bool), Failure>, Block)> {
+    fn fail(&self, state: &mut State<C>, failure: Failure, cx: &Context<'_>) -> Poll<Next> {
         match state.free.pop() {
             Some(block) => Poll::Ready((Err(failure), block)),
             None => {
@@ -520,6 +515,9 @@ impl<C: Connector> Shared<C> {
         window.opener
     }
 }
+
+/// Bytes in a block of their own, and whether they are the last of their window.
+type Next = (Result<(Spans, bool), Failure>, Block);
 
 /// Counts a range that is being read.
 struct Counted<C: Connector>(Store<C>);
