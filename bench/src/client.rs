@@ -97,6 +97,12 @@ impl Answer {
 }
 
 impl Client {
+    /// Lets go of its buffers until the next answer: ten thousand that wait would take 10 GiB.
+    pub(crate) fn rest(&mut self) {
+        self.input.shrink_to_fit();
+        self.room = Vec::new();
+    }
+
     /// Connects. Must be called within a tokio runtime.
     pub(crate) fn connect(addr: SocketAddr, user: &User) -> io::Result<Client> {
         Ok(Client {

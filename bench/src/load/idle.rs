@@ -106,5 +106,6 @@ async fn once(options: &Options) -> Outcome<Client> {
     )?;
     forms::send(&mut client, &request, None).await?;
     client.answer(&method, false, |_, _| {}).await?.ok("GET")?;
+    client.rest();
     Ok(client)
 }
