@@ -41,6 +41,9 @@ class Place:
         self.raw = weed.client()
         if BUCKET not in [b["Name"] for b in self.client.list_buckets()["Buckets"]]:
             self.client.create_bucket(Bucket=BUCKET)
+        # A few answers say nothing of the distance.
+        for _ in range(4):
+            self.client.head_bucket(Bucket=BUCKET)
 
     def count(self, name: str) -> int:
         # The cores report twice a second.

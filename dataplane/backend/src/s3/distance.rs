@@ -8,8 +8,11 @@ use std::time::Duration;
 const FAR: Duration = Duration::from_millis(4);
 /// The same of a connection, as long as nothing else is known: that includes resolving a name, and TLS.
 const FAR_TO_CONNECT: Duration = Duration::from_millis(10);
-/// Answers of which the least counts, at least; at most twice as many.
-const WINDOW: u32 = 16;
+/// Answers of which the least counts, at least; at most twice as many. Many, because a core that is busy notices answers
+/// late, its own long reads being what it is busy with; and a store hardly ever moves.
+const WINDOW: u32 = 256;
+/// Answers without which nothing is far: the first ones of a process come late for other reasons.
+const ENOUGH: u32 = 4;
 
 /// The least time that an answer has taken of late. The least, and not an average: a store that is near but busy has
 /// one quick answer in a while, a store that is far has none.
@@ -56,7 +59,9 @@ impl Distance {
     }
 
     pub(crate) fn is_far(&self) -> bool {
+        let few = self.before.get() == Duration::MAX && self.count.get() < ENOUGH;
         match self.least() {
+            Some(_) if few => false,
             Some(least) => least >= FAR,
             None => (FAR_TO_CONNECT..Duration::MAX).contains(&self.connect.get()),
         }
@@ -84,6 +89,8 @@ mod tests {
     #[test]
     fn a_store_that_moves_is_noticed() {
         let distance = Distance::default();
+        (1..ENOUGH).for_each(|_| distance.answered(AWAY));
+        assert!(!distance.is_far(), "few answers say nothing");
         distance.answered(AWAY);
         assert!(distance.is_far());
         distance.answered(NEAR);
@@ -101,7 +108,7 @@ mod tests {
         assert!(distance.is_far());
         distance.connected(NEAR);
         assert!(!distance.is_far());
-        distance.answered(AWAY);
+        (0..ENOUGH).for_each(|_| distance.answered(AWAY));
         assert!(distance.is_far());
     }
 }
