@@ -91,14 +91,14 @@ impl CopySource {
     }
 }
 
-/// The header's value for a store: `/bucket/key[?versionId=id]`. `bucket` is a legal name.
+/// The header's value for a store: `bucket/key[?versionId=id]`, without a slash before it, as policies' conditions on
+/// `s3:x-amz-copy-source` name it. `bucket` is a legal name.
 ///
 /// # Panics
 ///
 /// When `bucket` holds what no bucket's name does.
 pub fn header_value(bucket: &str, key: &[u8], version_id: Option<&str>) -> HeaderValue {
     let mut out = Vec::with_capacity(key.len() + 80);
-    out.push(b'/');
     out.extend_from_slice(bucket.as_bytes());
     out.push(b'/');
     encoding::encode_key(key, &mut out);
@@ -156,6 +156,7 @@ mod tests {
                 "{v}"
             );
             assert_eq!(s.version_id.as_deref(), version, "{v}");
+            assert!(s.to_header().as_bytes().starts_with(b"bucket/"), "{v}");
             assert_eq!(CopySource::parse(&s.to_header()).unwrap(), s);
         }
         for bad in [

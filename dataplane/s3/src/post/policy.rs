@@ -76,6 +76,7 @@ impl Policy {
             .ok_or_else(|| invalid("Policy missing expiration"))?;
         let expiration = expiration
             .as_str()
+            .filter(|text| text.contains('T') && text.ends_with('Z'))
             .and_then(time::parse_iso8601)
             .ok_or_else(|| invalid(format_args!("Invalid 'expiration' value: {expiration}")))?;
         let conditions = document

@@ -58,6 +58,19 @@ class Install:
                     self._call([*install, *package.split()], package, **more)
         return self.needs(program, f"Debian's package {package} should hold it")
 
+    def python(self, name: str) -> tuple[str, Path]:
+        """A virtual environment of its own with the packages of clients/<name>.txt: its Python, and where they are."""
+        wanted, there = (CLIENTS / f"{name}.txt").read_bytes(), self.cache / name
+        program = str(there / "bin" / "python")
+        with self._lock():
+            if not (there / "complete").exists() or (there / "complete").read_bytes() != wanted:
+                shutil.rmtree(there, ignore_errors=True)
+                self._call([sys.executable, "-m", "venv", str(there)], f"an environment for {name}")
+                pip = [program, "-m", "pip", "install", "-q", "--no-deps", "-r", str(CLIENTS / f"{name}.txt")]
+                self._call(pip, f"the packages of {name}", PYTHONPATH="")
+                (there / "complete").write_bytes(wanted)
+        return program, next(there.glob("lib/python*/site-packages"))
+
     def go(self, name: str, package: str, version: str) -> str:
         """A program built by `go install`."""
         path = self.bin / f"{name}@{version}"

@@ -68,17 +68,25 @@ def short(error: BaseException) -> str:
     return text if len(text) < 600 else text[:300] + " … " + text[-280:]
 
 
+def credential(access: str, secret: str, sigv2: bool, **more: str) -> str:
+    pairs = {"access_key": access, "secret_key": secret, **more}
+    text = "".join(f"{name} = {gw.q(value)}\n" for name, value in pairs.items())
+    text += "sigv2 = true\n" if sigv2 else ""
+    return f'[[credentials]]\n{text}allow = [{{ bucket = "*", actions = ["*"] }}]\n'
+
+
 class Bench:
     """One store, a gateway before it, and a bucket for every tool."""
 
-    def __init__(self, store, folder: Path, keys: tuple[str, str] = (gw.ACCESS, gw.SECRET)):
-        """`keys`: what the gateway's clients sign with."""
+    def __init__(self, store, folder: Path, keys: tuple[str, str] = (gw.ACCESS, gw.SECRET), sigv2: bool = False):
+        """`keys`: what the gateway's clients sign with; `sigv2`: also in the old way."""
         self.store, self.folder, self.keys = store, folder, keys
         self.gateway = None
         store.start(folder / "store")
         try:
-            allowed = f'[[credentials]]\naccess_key = {gw.q(keys[0])}\nsecret_key = {gw.q(keys[1])}\n'
-            allowed += 'allow = [{ bucket = "*", actions = ["*"] }]\n'
+            allowed = credential(*keys, sigv2)
+            if store.alt:
+                allowed += credential(*store.alt, sigv2, backend_access_key=store.alt[0], backend_secret_key=store.alt[1])
             self.gateway = gw.Gateway(folder / "gateway", store.backend(), credentials=allowed)
         except BaseException:
             store.stop()

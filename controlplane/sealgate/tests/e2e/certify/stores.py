@@ -15,6 +15,7 @@ from harness.daemon import Daemon
 from harness.ports import free_port
 
 ACCESS, SECRET = "CERTIFYSTORE", "certify-store-secret"
+ALT_ACCESS, ALT_SECRET = "CERTIFYALT", "certify-alt-secret"
 
 
 class Store:
@@ -24,6 +25,8 @@ class Store:
     title = ""
     endpoint: str | None = None
     access, secret = ACCESS, SECRET
+    # A second user of the store, where there is one: (access key, secret key).
+    alt: tuple[str, str] | None = None
     # Cases that this store cannot hold in any way: (the error the client gets, why).
     lacks: dict[str, tuple[str, str]] = {}
 
@@ -137,7 +140,7 @@ rgw frontends = beast endpoint=127.0.0.1:{rgw}
 class Ceph(Store):
     """A monitor, one OSD in memory and the RADOS gateway."""
 
-    name, title = "ceph", "Ceph RGW"
+    name, title, alt = "ceph", "Ceph RGW", (ALT_ACCESS, ALT_SECRET)
 
     def prepare(self, install) -> None:
         install.debian("radosgw ceph-mon ceph-osd ceph-common", "radosgw")
@@ -207,7 +210,10 @@ class Ceph(Store):
         self.endpoint = f"http://127.0.0.1:{ports['rgw']}"
         until(lambda: urllib.request.urlopen(self.endpoint, timeout=5).status == 200, "the RADOS gateway")
         user = ["--uid=certify", "--display-name=certify", f"--access-key={ACCESS}", f"--secret-key={SECRET}"]
-        call("radosgw-admin", "user", "create", *user)
+        call("radosgw-admin", "user", "create", *user, "--email=certify@certify.test", "--max-buckets=0")
+        # Another user, for tests of what one may do with another's.
+        alt = ["--uid=alt", "--display-name=alt", f"--access-key={ALT_ACCESS}", f"--secret-key={ALT_SECRET}"]
+        call("radosgw-admin", "user", "create", *alt, "--email=alt@certify.test", "--max-buckets=0")
 
     def stop(self) -> None:
         for daemon in reversed(self.daemons):
