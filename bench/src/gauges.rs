@@ -80,14 +80,27 @@ pub(crate) fn run(options: &Options) -> Outcome<()> {
     };
     for driver in [Driver::IoUring, Driver::Epoll] {
         if wanted(driver.name()) {
-            counted(&setting, driver, &mut readings)?;
+            again(&mut readings, |to| counted(&setting, driver, to))?;
         }
     }
     if wanted("instructions") {
-        instructions(&setting, options, &mut readings)?;
+        again(&mut readings, |to| instructions(&setting, options, to))?;
     }
     readings.retain(|r: &Reading| r.name.contains(&options.only));
     baseline::judge(&readings, options)
+}
+
+/// A port that was free may be another's a moment later, and a busy machine may be slow to start a program: once more.
+fn again(
+    readings: &mut Vec<Reading>,
+    mut measure: impl FnMut(&mut Vec<Reading>) -> Outcome<()>,
+) -> Outcome<()> {
+    let before = readings.len();
+    measure(readings).or_else(|e| {
+        eprintln!("once more, because of: {e}");
+        readings.truncate(before);
+        measure(readings)
+    })
 }
 
 /// Small requests, by what is done and how often.
