@@ -132,7 +132,8 @@ def test_full_checksums_of_multipart_objects(s3, bucket, prefix, algorithm):
     key = f"{prefix}k"
     whole = encoded(algorithm, b"".join(PARTS))
     name = f"Checksum{algorithm}"
-    done = upload(s3, bucket, key, PARTS, algorithm, **{name: whole}, ChecksumType="FULL_OBJECT")
+    full = {"create": {"ChecksumAlgorithm": algorithm, "ChecksumType": "FULL_OBJECT"}, "ChecksumType": "FULL_OBJECT"}
+    done = upload(s3, bucket, key, PARTS, algorithm, **full, **{name: whole})
     assert (done[name], done["ChecksumType"]) == (whole, "FULL_OBJECT")
     head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
     assert (head[name], head["ChecksumType"]) == (whole, "FULL_OBJECT")
@@ -140,7 +141,7 @@ def test_full_checksums_of_multipart_objects(s3, bucket, prefix, algorithm):
     same(read(s3, bucket, key, ChecksumMode="ENABLED"), b"".join(PARTS))
     with refused("BadDigest", status=400):
         wrong = encoded(algorithm, b"other")
-        upload(s3, bucket, f"{key}2", PARTS, algorithm, **{name: wrong}, ChecksumType="FULL_OBJECT")
+        upload(s3, bucket, f"{key}2", PARTS, algorithm, **full, **{name: wrong})
 
 
 @pytest.mark.gateway
