@@ -158,6 +158,8 @@ pub struct S3Backend {
     pub emulate_conditions: bool,
     /// Requests of one object at a time, to a store far away.
     pub parallel: usize,
+    /// Time to an answer from which on it is far away.
+    pub far: Duration,
 }
 
 /// Which store it is: what it is known to do.

@@ -190,6 +190,7 @@ fn s3_plan(config: &Config, s3: &S3Backend, provider: Provider) -> Result<S3Plan
                 false => Unkept::Refused,
             },
             parallel: s3.parallel,
+            far: s3.far,
             timeouts: StoreTimeouts {
                 response: t.store_answer,
                 long_response: t.store_long_answer,

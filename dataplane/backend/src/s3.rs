@@ -34,6 +34,7 @@ pub use upload::S3Upload;
 pub use wire::{StoreCounters, StoreTimeouts};
 
 use crate::types::{BackendError, Location};
+use distance::Verdict;
 use inbound::{Inbound, MAX_DOCUMENT};
 use preset::{Condition, Preset};
 use wire::{Call, MAX_ATTEMPTS, Repeat, Wire};
@@ -44,6 +45,9 @@ pub const MAX_SINGLE_PUT: u64 = 5 << 30;
 
 /// Length of the parts of such an upload, bytes: few enough for one completion, small enough to be refused early.
 pub const PUT_PART: u64 = 512 << 20;
+/// [`S3Options::far`] unless configured: a request ahead costs less than waiting for its answer. In one data centre an
+/// answer takes less; across a continent, or from a store that thinks first, ten times as much.
+pub const FAR: Duration = Duration::from_millis(4);
 
 /// What stands for a written body in the signature.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -78,6 +82,8 @@ pub struct S3Options {
     /// Ranges of one object that are read from a store far away at the same time, and parts that are written, at most;
     /// 1 for one after another.
     pub parallel: usize,
+    /// Time to an answer from which on a store is far away.
+    pub far: Duration,
     /// Time-outs.
     pub timeouts: StoreTimeouts,
 }
@@ -95,6 +101,7 @@ impl Default for S3Options {
             preset: &preset::GENERIC,
             unkept: Unkept::default(),
             parallel: 1,
+            far: FAR,
             timeouts: StoreTimeouts::default(),
         }
     }
@@ -132,7 +139,7 @@ impl<C: Connector> S3Store<C> {
     /// A store reached by `connector`, whose requests `signer` signs.
     pub fn new(connector: C, options: S3Options, signer: Signer) -> Self {
         Self {
-            wire: Rc::new(Wire::new(connector, options.timeouts)),
+            wire: Rc::new(Wire::new(connector, options.timeouts, options.far)),
             options: Rc::new(options),
             signer: Rc::new(RefCell::new(signer)),
             standing: None,
@@ -191,11 +198,37 @@ impl<C: Connector> S3Store<C> {
     /// store is far.
     #[must_use]
     pub fn streams(&self) -> usize {
-        if self.options.parallel > 1 && self.wire.distance.is_far() {
-            self.options.parallel
-        } else {
-            1
+        match self.wire.distance.verdict() {
+            Verdict::Far => self.options.parallel,
+            Verdict::Near | Verdict::Unsure(_) => 1,
         }
+    }
+
+    /// The same of an object that is long, and may be read otherwise halfway: one answer does, as long as none was
+    /// quick. What it costs to be wrong is a few requests.
+    #[must_use]
+    pub fn streams_so_far(&self) -> usize {
+        match self.wire.distance.verdict() {
+            Verdict::Far | Verdict::Unsure(1..) => self.options.parallel,
+            Verdict::Near | Verdict::Unsure(0) => 1,
+        }
+    }
+
+    /// [`S3Store::streams`] of something that cannot be changed once it has begun: a store that has not said enough is
+    /// asked first for what costs nothing, whatever it answers. A core does so once.
+    ///
+    /// # Errors
+    ///
+    /// No answer.
+    async fn streams_for_sure(&self, bucket: &str) -> Result<usize, BackendError> {
+        while self.options.parallel > 1
+            && matches!(self.wire.distance.verdict(), Verdict::Unsure(_))
+        {
+            let mut call = self.call(Method::HEAD, bucket, None, &[]);
+            let inbound = self.wire.call(&self.signer, &mut call).await?;
+            self.wire.discard(inbound).await;
+        }
+        Ok(self.streams())
     }
 
     /// The least time that the store has taken to answer of late.

@@ -176,6 +176,14 @@ impl<C: Connector> Store<C> {
         }
     }
 
+    /// See [`S3Store::streams_so_far`]; a directory is never far.
+    pub fn streams_so_far(&self) -> usize {
+        match self {
+            Self::S3(s) => s.streams_so_far(),
+            Self::Fs(_) => 1,
+        }
+    }
+
     /// See [`S3Store::pins_copies`]; a directory does.
     pub fn pins_copies(&self) -> bool {
         match self {

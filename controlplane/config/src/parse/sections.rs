@@ -169,6 +169,7 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
     let checksum = store_checksum(table, preset);
     let emulate_conditions = table.boolean("emulate_conditions");
     let parallel = table.number("parallel");
+    let far = table.duration("far");
     if let Some(Located {
         value: Endpoint { https: false, .. },
         ..
@@ -189,6 +190,7 @@ fn s3_backend(table: &Reader<'_>) -> Option<Backend> {
         preset: preset?,
         emulate_conditions: emulate_conditions?,
         parallel: usize::try_from(parallel?).unwrap_or(1),
+        far: far?,
     })))
 }
 

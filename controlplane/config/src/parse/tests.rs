@@ -51,6 +51,7 @@ checksum = "crc32c"
 preset = "minio"
 emulate_conditions = true
 parallel = 3
+far = "7ms"
 
 [keys.main]
 provider = "file"

@@ -41,9 +41,12 @@ class Place:
         self.raw = weed.client()
         if BUCKET not in [b["Name"] for b in self.client.list_buckets()["Buckets"]]:
             self.client.create_bucket(Bucket=BUCKET)
-        # A few answers say nothing of the distance.
-        for _ in range(4):
-            self.client.head_bucket(Bucket=BUCKET)
+
+    def afresh(self) -> None:
+        """A process that has asked its store nothing yet."""
+        self.gateway.restart()
+        self.client = self.gateway.client()
+        self.far.reset()
 
     def count(self, name: str) -> int:
         # The cores report twice a second.
@@ -81,6 +84,11 @@ def ranges(far, part: str = "") -> list:
     """Where reads of a body began: not those of an object's end, for the checksum that a client asks for."""
     starts = [seen.start or 0 for seen in far.passed("GET", part)]
     return [start for start in starts if start not in ENDS]
+
+
+def lines(far, part: str) -> list:
+    """Requests about a key, but reads of an object's end."""
+    return [(s.method, s.start) for s in list(far.seen) if part in s.target and s.start not in ENDS]
 
 
 def until(condition, seconds: float = 15.0) -> bool:
@@ -126,6 +134,20 @@ def test_a_long_object_is_written_in_parts_and_is_one_object(there, far, prefix)
     assert there.raw.head_object(Bucket=BUCKET, Key=key)["ContentLength"] == cipher_len(len(LONG))
     same(read(there.client, BUCKET, key), LONG)
     assert not there.uploads()
+
+
+def test_the_very_first_request_is_a_long_object(there, far, prefix):
+    there.afresh()
+    there.client.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=LONG)
+    # Four answers are enough to be sure, and nothing was asked before.
+    assert [seen.target for seen in far.seen[:4]] == [f"/{BUCKET}"] * 4 == [s.target for s in far.passed("HEAD")], far.seen
+    assert len(far.passed("POST", prefix)) == 2 and far.most > 2, far.seen
+    there.afresh()
+    same(read(there.client, BUCKET, f"{prefix}a"), LONG)
+    assert not far.passed("HEAD") and far.most > 1, far.seen
+    starts = ranges(far, prefix)
+    # That of everything has not been read to its end.
+    assert lines(far, prefix)[0] == ("GET", None) and len(starts) >= 4 and starts == sorted(set(starts)), far.seen
 
 
 def test_a_long_object_is_read_in_ranges(there, far):
@@ -306,6 +328,48 @@ def test_little_memory_is_enough(weed, tmp_path, prefix):
         there.client.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=LONG)
         assert not there.far.passed("POST", prefix), "parts take more than half of the budget"
         same(read(there.client, BUCKET, f"{prefix}a"), LONG)
+    finally:
+        there.close()
+
+
+def test_what_is_near_is_configured(weed, tmp_path, prefix):
+    """One request for each object, whatever a busy machine makes of the distance, in a fresh process too."""
+    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port) + 'far = "20s"\n')
+    try:
+        there.afresh()
+        there.client.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=LONG)
+        assert [(seen.method, seen.target) for seen in there.far.seen] == [
+            ("HEAD", f"/{BUCKET}"),
+            ("PUT", f"{KEY}{prefix}a"),
+        ]
+        there.afresh()
+        same(read(there.client, BUCKET, f"{prefix}a"), LONG)
+        assert lines(there.far, "") == [("GET", None)]
+    finally:
+        there.close()
+
+
+def test_a_store_that_turns_out_to_be_near_is_asked_for_the_rest(weed, tmp_path, prefix):
+    """The first answer was late, the second one is quick: two windows, and one request for the rest."""
+    options = 'parallel = 2\nfar = "300ms"\n'
+    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port) + options)
+    far, windows = there.far, []
+
+    def come_near(seen):
+        if seen.start and seen.start > MIB:
+            windows.append(seen)
+            # The first window lasts until that is known.
+            far.latency, far.rate = 0.0, 20e6 if len(windows) == 1 else 1e9
+
+    try:
+        there.client.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=LONG)
+        for wanted in ({}, {"Range": f"bytes=5-{len(LONG) - 1}"}):
+            there.afresh()
+            windows.clear()
+            far.latency, far.rate, far.on_request = 0.4, 20e6, come_near
+            same(read(there.client, BUCKET, f"{prefix}a", **wanted), LONG[5:] if wanted else LONG)
+            starts = [seen.start for seen in windows if seen.start not in ENDS]
+            assert len(starts) == 2 and starts[1] - starts[0] < 9 * MIB, far.seen
     finally:
         there.close()
 

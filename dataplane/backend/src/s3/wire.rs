@@ -188,13 +188,13 @@ pub(crate) fn unavailable(reason: impl Into<String>) -> BackendError {
 }
 
 impl<C: Connector> Wire<C> {
-    pub(crate) fn new(connector: C, timeouts: StoreTimeouts) -> Self {
+    pub(crate) fn new(connector: C, timeouts: StoreTimeouts, far: Duration) -> Self {
         Self {
             connector,
             idle: RefCell::default(),
             timeouts,
             counters: StoreCounters::default(),
-            distance: Distance::default(),
+            distance: Distance::new(far),
         }
     }
 
@@ -223,9 +223,7 @@ impl<C: Connector> Wire<C> {
     }
 
     pub(crate) async fn fresh_link(&self) -> Result<Link<C::Conn>, Broken> {
-        let begun = Instant::now();
         let conn = self.connector.connect().await.map_err(Broken::Connect)?;
-        self.distance.connected(begun.elapsed());
         self.counters.connects.set(self.counters.connects.get() + 1);
         Ok(Link::new(conn))
     }

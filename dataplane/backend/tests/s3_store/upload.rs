@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
-use sealgate_backend::s3::S3Upload;
+use sealgate_backend::s3::{S3Options, S3Upload};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::ErrorCode;
 use sealgate_uring::{Block, BlockSize, Pool, Spans, StoreConnector, join, sleep};
 
 use crate::fake::FakeStore;
 use crate::harness::{
-    Client, Outcome, begin, client, code, end, get, is_protocol, is_unavailable, pattern, put,
-    put_with,
+    Client, Outcome, at, begin, client, client_with, code, end, get, is_protocol, is_unavailable,
+    options, pattern, put, put_with,
 };
 use crate::scripts;
 
@@ -34,6 +34,8 @@ crate::on_both_drivers! {
     a_dropped_upload_closes_the_connection
     a_put_is_done_whatever_follows_its_head
     a_put_without_an_etag_is_no_success
+    a_long_put_asks_first_how_far_the_store_is
+    a_long_put_of_which_the_store_says_nothing_fails
 }
 
 const MIB: usize = 1 << 20;
@@ -51,6 +53,57 @@ async fn write(
     n: usize,
 ) -> (Outcome<()>, Block) {
     upload.write(block, Spans::contiguous(0..n)).await
+}
+
+/// What becomes of a long PUT, to a store that is far from `far` on: whether it goes in parts.
+async fn ahead(client: &Client, len: u64) -> Outcome<bool> {
+    let none = Conditions::default();
+    let pool = Pool::new(64 << 20);
+    let upload = client
+        .put_ahead(&at("key"), &HeaderMap::new(), &none, len, &pool)
+        .await?;
+    Ok(upload.is_some())
+}
+
+fn far_from(fake: &FakeStore, far: Duration, parallel: usize) -> Client {
+    let options = S3Options {
+        parallel,
+        far,
+        ..options(fake)
+    };
+    client_with(fake, options)
+}
+
+async fn a_long_put_asks_first_how_far_the_store_is() {
+    const LONG: u64 = 32 << 20;
+    for (far, asked) in [(Duration::ZERO, 4), (Duration::MAX, 1)] {
+        let fake = FakeStore::start(scripts![move |peer| {
+            for status in [200, 403, 404, 501].into_iter().take(asked) {
+                assert_eq!(peer.request().line(), "HEAD /bucket");
+                peer.reply(status, "", "");
+            }
+            peer.closed();
+        }]);
+        let client = far_from(&fake, far, 8);
+        assert!(!ahead(&client, LONG - 1).await.unwrap(), "nothing is asked");
+        for _ in 0..2 {
+            assert_eq!(ahead(&client, LONG).await.unwrap(), far.is_zero());
+        }
+        assert_eq!(fake.requests().len(), asked);
+        end(client, fake).await;
+    }
+    // Where it is turned off, nothing is asked either.
+    let fake = FakeStore::start(vec![]);
+    let client = far_from(&fake, Duration::ZERO, 1);
+    assert!(!ahead(&client, LONG).await.unwrap());
+    end(client, fake).await;
+}
+
+async fn a_long_put_of_which_the_store_says_nothing_fails() {
+    let fake = FakeStore::start(vec![]);
+    let client = far_from(&fake, Duration::ZERO, 8);
+    is_unavailable(ahead(&client, 1 << 30).await);
+    end(client, fake).await;
 }
 
 /// Time for what the store sends to arrive.

@@ -293,7 +293,7 @@ async fn stream<C: Connector, T: Transport>(
     answer: Answer,
     headers: HeaderMap,
 ) -> Result<Reply, Failure> {
-    let mut opening = open(rq, at, &sealed, found, &answer, rq.store.streams()).await?;
+    let mut opening = open(rq, at, &sealed, found, &answer, rq.store.streams_so_far()).await?;
     let (extent, one_stream) = opening.extent;
     let (mut block, mut spare) =
         lease_blocks(&rq.core.pool, extent, one_stream, &rq.snapshot.timeouts).await?;
@@ -401,7 +401,8 @@ pub(crate) async fn open<C: Connector>(
             (got, body)
         }
         _ => {
-            let end = match long {
+            // A store that may turn out to be near is asked for everything.
+            let end = match long && rq.store.streams() > 1 {
                 true => stored.start + ahead::FIRST,
                 false => stored.end,
             };

@@ -19,6 +19,7 @@ class Seen:
         self.method, self.target = found[1].decode(), found[2].decode()
         wanted = RANGE.search(head.partition(b"\r\n\r\n")[0])
         self.start = int(wanted[1]) if wanted else None
+        self.end = int(wanted[2]) if wanted and wanted[2] else None
         self.cut_after: int | None = None
 
     def __repr__(self) -> str:
@@ -45,6 +46,7 @@ class Far:
             ready.set()
 
         def run() -> None:
+            asyncio.set_event_loop(self.loop)
             self.loop.create_task(serve())
             self.loop.run_forever()
             left = asyncio.all_tasks(self.loop)

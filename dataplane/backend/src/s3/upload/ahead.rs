@@ -48,8 +48,11 @@ impl<C: Connector> S3Store<C> {
         len: u64,
         pool: &Pool,
     ) -> Result<Option<super::S3Upload<C>>, BackendError> {
-        let most = self.streams();
-        if len < LONG || most < 2 || !self.completes_on(conditions) {
+        if len < LONG || !self.completes_on(conditions) {
+            return Ok(None);
+        }
+        let most = self.streams_for_sure(&at.bucket).await?;
+        if most < 2 {
             return Ok(None);
         }
         let Ok(blocks) = pool.try_lease_spare::<RESERVE>(BlockSize::Large) else {
