@@ -8,13 +8,16 @@ use sealgate_s3::error::{ErrorCode, S3Error};
 use sealgate_s3::sigv4::{Payload, Verified};
 use sealgate_uring::{Block, Spans, Transport};
 
+use self::framed::Framed;
 use crate::client::Client;
 use crate::failure::Failure;
+
+mod framed;
 
 /// A body that is read by [`Body::fill`] and must be closed by [`Body::finish`] before anything is committed.
 pub(crate) struct Body {
     framing: Wire,
-    aws: Option<Box<AwsChunked>>,
+    aws: Option<Box<Framed>>,
     checks: Option<Box<BodyChecks>>,
     /// Plaintext bytes still to come, by what the head declared.
     left: u64,
@@ -58,11 +61,8 @@ impl Body {
             }
         };
         let aws = if streaming {
-            Some(Box::new(AwsChunked::new(
-                verified,
-                headers,
-                len.unwrap_or(0),
-            )?))
+            let decoder = AwsChunked::new(verified, headers, len.unwrap_or(0))?;
+            Some(Box::new(Framed::new(decoder)))
         } else {
             None
         };
@@ -99,7 +99,7 @@ impl Body {
             return Err(incomplete());
         }
         if client.available().is_empty() {
-            match client.receive().await {
+            match client.receive(self.left).await {
                 Ok(0) => return Err(truncated(client)),
                 Ok(_) => {}
                 Err(e) => return Err(broken(client, &e)),
@@ -236,8 +236,16 @@ impl Body {
             if produced > 0 {
                 return (Ok(produced), block);
             }
-            if let Err(e) = self.more(client).await {
-                return (Err(e), block);
+            let (placed, back) = self.weave(client, block, spans).await;
+            block = back;
+            match placed {
+                Some(Ok(0)) => {}
+                Some(placed) => return (placed, block),
+                None => {
+                    if let Err(e) = self.more(client).await {
+                        return (Err(e), block);
+                    }
+                }
             }
         }
     }
@@ -280,7 +288,7 @@ impl Body {
                         self.framing = Wire::Done;
                     }
                 }
-                let step = aws.decode(&self.scratch, out)?;
+                let step = aws.decoder.decode(&self.scratch, out)?;
                 self.scratch.drain(..step.consumed);
                 Ok((moved + step.consumed, step.produced, step.done))
             }
@@ -299,13 +307,13 @@ impl Body {
                 let n = available
                     .len()
                     .min(usize::try_from(*left).unwrap_or(usize::MAX));
-                let step = aws.decode(&available[..n], out)?;
+                let step = aws.decoder.decode(&available[..n], out)?;
                 client.consume(step.consumed);
                 self.take_length(step.consumed);
                 Ok((step.consumed, step.produced, step.done))
             }
             (Wire::Done, Some(aws)) => {
-                let step = aws.decode(&self.scratch, out)?;
+                let step = aws.decoder.decode(&self.scratch, out)?;
                 self.scratch.drain(..step.consumed);
                 Ok((step.consumed, step.produced, step.done))
             }
@@ -317,7 +325,8 @@ impl Body {
         if matches!(self.framing, Wire::Done) {
             return Err(incomplete());
         }
-        match client.receive().await {
+        let most = self.unread().unwrap_or(u64::MAX);
+        match client.receive(most).await {
             Ok(0) => Err(truncated(client)),
             Ok(_) => Ok(()),
             Err(e) => Err(broken(client, &e)),
@@ -337,7 +346,7 @@ impl Body {
             let mut nothing = [0u8; 0];
             let done = match (&self.framing, &self.aws) {
                 (Wire::Done, None) => true,
-                (Wire::Done, Some(aws)) => aws.is_done(),
+                (Wire::Done, Some(aws)) => aws.decoder.is_done(),
                 _ => false,
             };
             if done {
@@ -346,7 +355,7 @@ impl Body {
             let (consumed, _, _) = self.layers(client, &mut nothing)?;
             if consumed == 0 {
                 if matches!(self.framing, Wire::Length(_))
-                    && self.aws.as_ref().is_some_and(|aws| aws.is_done())
+                    && self.aws.as_ref().is_some_and(|aws| aws.decoder.is_done())
                 {
                     // More raw bytes were declared than the chunks hold.
                     return Err(incomplete());
@@ -354,7 +363,8 @@ impl Body {
                 self.more(client).await?;
             }
         }
-        let trailers = self.aws.as_ref().map_or(&[][..], |aws| aws.trailers());
+        let aws = self.aws.as_ref();
+        let trailers = aws.map_or(&[][..], |aws| aws.decoder.trailers());
         match self.checks.take() {
             Some(checks) => Ok(checks.finish(trailers)?),
             None => Ok(Known::default()),

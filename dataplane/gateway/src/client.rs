@@ -1,6 +1,7 @@
 //! The client's connection: heads in, bodies in, replies out.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -8,7 +9,7 @@ use sealgate_http1::{
     CONTINUE, Framing, HttpDate, Limits, ParseError, RequestHead, encode_response_head,
     parse_request,
 };
-use sealgate_uring::{Block, Spans, Transport};
+use sealgate_uring::{Block, Spans, Transport, Weave};
 
 use crate::snapshot::ClientTimeouts;
 
@@ -87,7 +88,7 @@ impl<T: Transport> Client<T> {
                 Ok(None) => {}
                 Err(e) => return Err(NoHead::Malformed(e)),
             }
-            let got = self.more(HEAD_READ).await;
+            let got = self.more(HEAD_READ / 2, HEAD_READ).await;
             if waiting_for_first && matches!(got, Ok(n) if n > 0) {
                 waiting_for_first = false;
                 self.conn.watch().set_idle(false);
@@ -114,15 +115,15 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Reads more raw bytes behind those already buffered.
-    async fn more(&mut self, at_least_room: usize) -> io::Result<usize> {
+    /// Reads more raw bytes behind those already buffered, for which `room` is made where there is not room for `least`.
+    async fn more(&mut self, least: usize, room: usize) -> io::Result<usize> {
         if self.pos > 0 && self.pos == self.input.len() {
             self.input.clear();
             self.pos = 0;
         }
         let mut input = std::mem::take(&mut self.input);
-        if input.capacity() - input.len() < at_least_room / 2 {
-            input.reserve(at_least_room);
+        if input.capacity() - input.len() < least {
+            input.reserve(room);
         }
         let (got, input) = self.conn.read_buf(input).await;
         self.input = input;
@@ -135,11 +136,17 @@ impl<T: Transport> Client<T> {
     /// Raw bytes of a body that has to be decoded: at least one, at most `limit`; empty at the connection's end.
     pub(crate) async fn raw(&mut self, limit: u64) -> io::Result<&[u8]> {
         if self.buffered().is_empty() {
-            self.more(RAW_READ).await?;
+            self.more(RAW_READ / 2, RAW_READ).await?;
         }
         let raw = self.buffered();
         let n = raw.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(&self.input[self.pos..self.pos + n])
+    }
+
+    /// What the buffer can hold.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.input.capacity()
     }
 
     /// Raw bytes that have arrived.
@@ -147,9 +154,11 @@ impl<T: Transport> Client<T> {
         self.buffered()
     }
 
-    /// Waits for more raw bytes; 0 is the connection's end.
-    pub(crate) async fn receive(&mut self) -> io::Result<usize> {
-        self.more(RAW_READ).await
+    /// Waits for more raw bytes, of a body of which there are `left`; 0 is the connection's end.
+    pub(crate) async fn receive(&mut self, left: u64) -> io::Result<usize> {
+        let room = usize::try_from(left).unwrap_or(usize::MAX);
+        let room = room.min(RAW_READ);
+        self.more(room.min(RAW_READ / 2), room).await
     }
 
     /// Marks `n` bytes of [`Self::raw`] as used.
@@ -179,6 +188,31 @@ impl<T: Transport> Client<T> {
             self.bytes_in += n as u64;
         }
         (got, block)
+    }
+
+    /// Reads as `weave` plans it, what goes aside into the buffer, in which there must be nothing.
+    pub(crate) async fn read_woven(
+        &mut self,
+        block: Block,
+        weave: &Weave,
+    ) -> (io::Result<usize>, Block) {
+        debug_assert!(self.buffered().is_empty());
+        let mut input = std::mem::take(&mut self.input);
+        input.clear();
+        self.pos = 0;
+        input.reserve(weave.aside());
+        let (got, block, input) = self.conn.read_woven(block, weave, input).await;
+        self.input = input;
+        if let Ok(n) = got {
+            self.bytes_in += n as u64;
+        }
+        (got, block)
+    }
+
+    /// Buffers the bytes `of` the last woven read, in the order in which they came.
+    pub(crate) fn straighten(&mut self, weave: &Weave, block: &Block, of: Range<usize>) {
+        self.input = weave.unweave(block, &self.input, of);
+        self.pos = 0;
     }
 
     /// Asks for the body of a request that waits with it.

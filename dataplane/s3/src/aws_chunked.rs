@@ -8,14 +8,22 @@
 //!
 //! Payload is handed out as it arrives, before the signature of its chunk can be checked: **nothing may be committed
 //! before [`Decoded::done`]**, which comes only after every chunk, the length and the trailers were verified.
+//!
+//! Payload need not be moved: [`AwsChunked::expected`] guesses what comes next, so that payload can be received where it
+//! is to be, and [`AwsChunked::in_place`] takes note of it.
 
 use aws_lc_rs::digest;
 use http::HeaderMap;
 
+use self::outlook::{At, Chunk, Outlook};
 use crate::checksum;
 use crate::encoding;
 use crate::error::{ErrorCode, S3Error};
 use crate::sigv4::{ChunkVerifier, Payload, Verified};
+
+mod outlook;
+
+pub use self::outlook::Expected;
 
 /// Header with the length of the payload without framing.
 pub const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
@@ -28,6 +36,9 @@ const MAX_TRAILER_LINE: usize = 256;
 const MAX_TRAILER_LINES: usize = 8;
 /// Most digits of a chunk's size.
 const MAX_SIZE_DIGITS: usize = 16;
+
+/// Room for what follows the payload, bytes: the last chunk, a checksum and its signature are 260.
+const TRAILER_ROOM: usize = 320;
 
 const SIGNATURE: &[u8] = b"chunk-signature=";
 const TRAILER_SIGNATURE: &[u8] = b"x-amz-trailer-signature";
@@ -69,8 +80,12 @@ pub struct AwsChunked {
     hash: digest::Context,
     /// Signature of the current chunk.
     signature: [u8; 32],
-    /// Payload bytes that the client declared and that have not come yet.
+    /// Payload bytes that the client declared and that no chunk's header has told of yet.
     left: u64,
+    /// The chunk that is being received, or was received last.
+    last: Option<Chunk>,
+    /// Whether it was as long as the one before it; true while there was none.
+    steady: bool,
     announced: Vec<String>,
     trailers: Vec<(String, String)>,
     trailer_lines: usize,
@@ -132,6 +147,8 @@ impl AwsChunked {
             hash: digest::Context::new(&digest::SHA256),
             signature: [0; 32],
             left: decoded_len,
+            last: None,
+            steady: true,
             announced,
             trailers: Vec::new(),
             trailer_lines: 0,
@@ -149,6 +166,50 @@ impl AwsChunked {
             self.state = State::Failed;
         }
         result
+    }
+
+    /// Notes that the next bytes have come, all of them payload of the chunk that is being received, and are where they
+    /// are to be: [`Self::decode`] without the copy. No more than [`Self::payload_left`].
+    ///
+    /// Errors: `SignatureDoesNotMatch`, as [`Self::decode`].
+    pub fn in_place(&mut self, payload: &[u8]) -> Result<(), S3Error> {
+        let result = match &self.state {
+            State::Data { left } if *left >= payload.len() as u64 => self.take_payload(payload),
+            _ => Err(broken("The body was refused.")),
+        };
+        if result.is_err() {
+            self.state = State::Failed;
+        }
+        result
+    }
+
+    /// Payload bytes still to come of the chunk that is being received; 0 in framing.
+    pub fn payload_left(&self) -> u64 {
+        match self.state {
+            State::Data { left } => left,
+            _ => 0,
+        }
+    }
+
+    /// Payload bytes of the chunk that is being received, or was received last.
+    pub fn chunk_len(&self) -> Option<u64> {
+        self.last.map(|chunk| chunk.size)
+    }
+
+    /// What comes next if the client goes on as it did, as far as that can be told. Only a guess: every byte still goes
+    /// through [`Self::decode`] or [`Self::in_place`].
+    pub fn expected(&self) -> impl Iterator<Item = Expected> + use<> {
+        Outlook {
+            at: match self.state {
+                State::Data { left } => At::Payload(left),
+                State::DataEnd { cr } => At::Framing(cr.into()),
+                State::Header => Outlook::in_header(self.line.len()),
+                State::Trailer | State::Done { .. } | State::Failed => At::End,
+            },
+            left: self.left,
+            last: self.last,
+            steady: self.steady,
+        }
     }
 
     /// Whether everything was received and verified.
@@ -182,17 +243,9 @@ impl AwsChunked {
                         break;
                     }
                     out[produced..produced + n].copy_from_slice(&rest[..n]);
-                    *left -= n as u64;
-                    let ended = *left == 0;
-                    if self.verifier.is_some() {
-                        self.hash.update(&rest[..n]);
-                    }
                     consumed += n;
                     produced += n;
-                    if ended {
-                        self.verify_chunk()?;
-                        self.state = State::DataEnd { cr: false };
-                    }
+                    self.take_payload(&rest[..n])?;
                 }
                 State::DataEnd { cr } => {
                     match (rest[0], *cr) {
@@ -227,6 +280,21 @@ impl AwsChunked {
         })
     }
 
+    /// Payload of the current chunk, no more than is left of it.
+    fn take_payload(&mut self, payload: &[u8]) -> Result<(), S3Error> {
+        if self.verifier.is_some() {
+            self.hash.update(payload);
+        }
+        if let State::Data { left } = &mut self.state {
+            *left -= payload.len() as u64;
+            if *left == 0 {
+                self.verify_chunk()?;
+                self.state = State::DataEnd { cr: false };
+            }
+        }
+        Ok(())
+    }
+
     /// `size[;chunk-signature=…]\r\n`.
     fn chunk_header(&mut self) -> Result<(), S3Error> {
         const FORM: &str = "A chunk header is malformed.";
@@ -251,9 +319,12 @@ impl AwsChunked {
             (Some(_), None) => return Err(broken("A chunk has no signature.")),
             (None, Some(_)) => return Err(broken("A chunk of an unsigned body has an extension.")),
         }
+        let chunk = Chunk::new(size, &self.line);
         self.line.clear();
         self.left = self.left.checked_sub(size).ok_or_else(incomplete)?;
         if size > 0 {
+            let before = self.last.replace(chunk);
+            self.steady = before.is_none_or(|before| before.size == size);
             self.state = State::Data { left: size };
             return Ok(());
         }

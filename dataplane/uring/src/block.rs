@@ -7,8 +7,9 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 
-use crate::Spans;
 use crate::pool::Inner;
+use crate::weave::Piece;
+use crate::{Spans, Weave};
 
 /// Bytes of one sealed chunk: 16 KiB of plaintext and its tag (docs/format.md).
 const SLOT: usize = 16_400;
@@ -160,6 +161,17 @@ impl Block {
         self.mapping().bytes()
     }
 
+    /// Refuses what [`Block::check`] does, and a weave for which `aside` has no room.
+    pub(crate) fn check_woven(&self, weave: &Weave, aside: &Vec<u8>) -> io::Result<()> {
+        if weave.is_empty() || weave.aside() > aside.capacity() - aside.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "nothing to read, or no room for the framing",
+            ));
+        }
+        self.check(&weave.spans())
+    }
+
     /// Refuses spans that lie outside of this block: memory safety of the operations rests on it.
     pub(crate) fn check(&self, spans: &Spans) -> io::Result<()> {
         if spans.data == 0 || spans.stride < spans.data || spans.physical_end() > self.capacity() {
@@ -175,14 +187,38 @@ impl Block {
     /// Returns their number. The spans must have been checked.
     pub(crate) fn gather(&mut self, head: &[u8], spans: &Spans) -> usize {
         debug_assert!(spans.physical_end() <= self.capacity());
-        let (ranges, bytes) = (self.ranges(), self.as_ptr());
+        let bytes = self.as_ptr();
         let head = (!head.is_empty()).then_some((head.as_ptr().cast_mut(), head.len()));
         // SAFETY: the ranges lie within the block, whose `capacity` bytes start at `bytes`.
         let runs = spans
             .ranges()
             .map(|r| (unsafe { bytes.add(r.start) }, r.len()));
+        self.put_ranges(head.into_iter().chain(runs))
+    }
+
+    /// Writes the iovecs of as much of `weave` as there is room for, what goes aside going behind the bytes of
+    /// `aside`. Returns their number. The weave must have been checked, and `aside` have the capacity.
+    pub(crate) fn gather_woven(&mut self, weave: &Weave, aside: &mut Vec<u8>) -> usize {
+        debug_assert!(weave.spans().physical_end() <= self.capacity());
+        debug_assert!(weave.aside() <= aside.capacity() - aside.len());
+        let bytes = self.as_ptr();
+        let mut spare = aside.spare_capacity_mut().as_mut_ptr().cast::<u8>();
+        self.put_ranges(weave.pieces().map(|piece| match piece {
+            Piece::Aside(n) => {
+                let base = spare;
+                // SAFETY: the pieces that go aside are together no longer than the spare capacity.
+                spare = unsafe { spare.add(n) };
+                (base, n)
+            }
+            // SAFETY: the ranges lie within the block, whose `capacity` bytes start at `bytes`.
+            Piece::Block(range) => (unsafe { bytes.add(range.start) }, range.len()),
+        }))
+    }
+
+    fn put_ranges(&mut self, all: impl Iterator<Item = (*mut u8, usize)>) -> usize {
+        let ranges = self.ranges();
         let mut count = 0;
-        for (base, len) in head.into_iter().chain(runs).take(MAX_RANGES) {
+        for (base, len) in all.take(MAX_RANGES) {
             // SAFETY: `count` is below MAX_RANGES, and the array is ours alone while we hold `&mut self`.
             unsafe {
                 ranges.add(count).write(libc::iovec {
@@ -195,7 +231,7 @@ impl Block {
         count
     }
 
-    /// Address of the iovecs that [`Block::gather`] wrote; stable like [`Block::as_ptr`].
+    /// Address of the iovecs that were written last; stable like [`Block::as_ptr`].
     pub(crate) fn ranges(&self) -> *mut libc::iovec {
         self.mapping().0.as_ptr().cast()
     }

@@ -1,10 +1,12 @@
 //! Our buffers in the terms of the runtime: what the kernel may read and write while an operation is in flight.
 
+use std::io;
 use std::ops::Range;
 
 use monoio::buf::{IoBuf, IoBufMut, IoVecBuf, IoVecBufMut};
 
-use crate::{Block, Spans};
+use crate::weave::Piece;
+use crate::{Block, Spans, Weave};
 
 /// One physical range of a block.
 pub(crate) struct Run {
@@ -92,6 +94,58 @@ unsafe impl IoVecBufMut for Ranges {
     unsafe fn set_init(&mut self, _: usize) {}
 }
 
+/// What a [`Weave`] plans: ranges of a block and the spare capacity of a vector by turns.
+pub(crate) struct Woven {
+    aside: Vec<u8>,
+    block: Block,
+    count: usize,
+}
+
+impl Woven {
+    /// As much of `weave` as fits one operation; it must fit the block and the vector (checked: memory safety rests
+    /// on it).
+    pub(crate) fn new(mut block: Block, weave: &Weave, mut aside: Vec<u8>) -> Woven {
+        assert!(
+            block.check_woven(weave, &aside).is_ok(),
+            "weave outside of its buffers"
+        );
+        let count = block.gather_woven(weave, &mut aside);
+        Woven {
+            aside,
+            block,
+            count,
+        }
+    }
+
+    /// The buffers after a read of `result` by the same `weave`.
+    pub(crate) fn done(mut self, weave: &Weave, result: &io::Result<usize>) -> (Block, Vec<u8>) {
+        if let Ok(n) = result {
+            let len = self.aside.len() + weave.aside_of(*n);
+            assert!(len <= self.aside.capacity(), "more bytes than asked for");
+            // SAFETY: a scatter read fills its ranges in order, so that of the `n` bytes those that go aside have
+            // been written behind one another from the start of the spare capacity.
+            unsafe { self.aside.set_len(len) };
+        }
+        (self.block, self.aside)
+    }
+}
+
+// SAFETY: the iovecs lie in the block's mapping and point into the block and into the heap buffer of `aside`;
+// `self` owns both alone and touches neither, so all stay valid and in place for as long as the runtime holds
+// `self`. The ranges do not overlap, and none lies within what the vector says is initialised.
+unsafe impl IoVecBufMut for Woven {
+    fn write_iovec_ptr(&mut self) -> *mut libc::iovec {
+        self.block.ranges()
+    }
+
+    fn write_iovec_len(&mut self) -> usize {
+        self.count
+    }
+
+    // `done` does it, with the weave at hand.
+    unsafe fn set_init(&mut self, _: usize) {}
+}
+
 /// The spare capacity of a vector.
 pub(crate) struct Spare(pub(crate) Vec<u8>);
 
@@ -152,4 +206,61 @@ pub(crate) fn scatter(block: &mut Block, spans: &mut Spans, bytes: &[u8]) -> usi
         done += n;
     }
     done
+}
+
+/// Puts bytes that come in several pieces where a [`Weave`] has them.
+pub(crate) struct Weaver<'w, I> {
+    pieces: I,
+    now: Option<Piece>,
+    block: &'w mut Block,
+    aside: &'w mut Vec<u8>,
+    done: usize,
+}
+
+/// Starts with the first byte of `weave`.
+pub(crate) fn weaver<'w>(
+    weave: &'w Weave,
+    block: &'w mut Block,
+    aside: &'w mut Vec<u8>,
+) -> Weaver<'w, impl Iterator<Item = Piece>> {
+    let mut pieces = weave.pieces();
+    Weaver {
+        now: pieces.next(),
+        pieces,
+        block,
+        aside,
+        done: 0,
+    }
+}
+
+impl<I: Iterator<Item = Piece>> Weaver<'_, I> {
+    /// Takes what fits, and says how much that was.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while let (Some(piece), false) = (&mut self.now, rest.is_empty()) {
+            let n = piece.len().min(rest.len());
+            let (now, later) = rest.split_at(n);
+            rest = later;
+            match piece {
+                Piece::Aside(left) => {
+                    self.aside.extend_from_slice(now);
+                    *left -= n;
+                }
+                Piece::Block(range) => {
+                    self.block[range.start..range.start + n].copy_from_slice(now);
+                    range.start += n;
+                }
+            }
+            if piece.len() == 0 {
+                self.now = self.pieces.next();
+            }
+        }
+        self.done += bytes.len() - rest.len();
+        bytes.len() - rest.len()
+    }
+
+    /// Bytes taken so far.
+    pub(crate) fn done(&self) -> usize {
+        self.done
+    }
 }

@@ -26,6 +26,7 @@ pub mod testing;
 mod tls;
 mod transport;
 mod watch;
+mod weave;
 
 pub use block::{Block, BlockSize};
 pub use blocking::blocking;
@@ -41,3 +42,4 @@ pub use spans::Spans;
 pub use tls::{Conn, Provider, TlsAcceptor, TlsConn, TlsError, client_tls};
 pub use transport::Transport;
 pub use watch::Watch;
+pub use weave::{Turn, Weave};

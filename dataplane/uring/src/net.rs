@@ -13,9 +13,9 @@ use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::burst;
-use crate::iobuf::{Part, Ranges, Run, Spare};
+use crate::iobuf::{Part, Ranges, Run, Spare, Woven};
 use crate::runtime::{active_driver, sleep};
-use crate::{ActiveDriver, Block, Spans, Transport, Watch};
+use crate::{ActiveDriver, Block, Spans, Transport, Watch, Weave};
 
 /// Connections that the kernel accepts ahead of us, per listener. The system's `somaxconn` may lower it.
 const BACKLOG: i32 = 4096;
@@ -295,6 +295,26 @@ impl Transport for TcpConn {
             let result = self.watch.end_read(result);
             if !interrupted(&result) {
                 return (result, block);
+            }
+        }
+    }
+
+    async fn read_woven(
+        &mut self,
+        mut block: Block,
+        weave: &Weave,
+        mut aside: Vec<u8>,
+    ) -> (io::Result<usize>, Block, Vec<u8>) {
+        if let Err(e) = block.check_woven(weave, &aside) {
+            return (Err(e), block, aside);
+        }
+        loop {
+            self.watch.begin();
+            let (result, woven) = self.stream.readv(Woven::new(block, weave, aside)).await;
+            (block, aside) = woven.done(weave, &result);
+            let result = self.watch.end_read(result);
+            if !interrupted(&result) {
+                return (result, block, aside);
             }
         }
     }

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::iobuf::scatter;
-use crate::{Block, Connector, Spans, Transport, Watch};
+use crate::iobuf::{scatter, weaver};
+use crate::{Block, Connector, Spans, Transport, Watch, Weave};
 
 /// One direction of a connection.
 #[derive(Default)]
@@ -258,6 +258,22 @@ impl Transport for MemTransport {
             .read_into(&mut |b| scatter(&mut block, &mut rest, b))
             .await;
         (result, block)
+    }
+
+    async fn read_woven(
+        &mut self,
+        mut block: Block,
+        weave: &Weave,
+        mut aside: Vec<u8>,
+    ) -> (io::Result<usize>, Block, Vec<u8>) {
+        if let Err(e) = block.check_woven(weave, &aside) {
+            return (Err(e), block, aside);
+        }
+        let result = {
+            let mut weaver = weaver(weave, &mut block, &mut aside);
+            self.read_into(&mut |bytes| weaver.put(bytes)).await
+        };
+        (result, block, aside)
     }
 
     async fn read_buf(&mut self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {

@@ -14,7 +14,7 @@ mod stream;
 pub use config::{Provider, TlsAcceptor, TlsError, client_tls};
 use stream::TlsStream;
 
-use crate::{Block, Spans, TcpConn, Transport, Watch};
+use crate::{Block, Spans, TcpConn, Transport, Watch, Weave};
 
 /// A connection of any kind.
 pub enum Conn {
@@ -83,6 +83,15 @@ macro_rules! each {
 impl Transport for Conn {
     async fn read(&mut self, block: Block, spans: Spans) -> (io::Result<usize>, Block) {
         each!(self, c => c.read(block, spans).await)
+    }
+
+    async fn read_woven(
+        &mut self,
+        block: Block,
+        weave: &Weave,
+        aside: Vec<u8>,
+    ) -> (io::Result<usize>, Block, Vec<u8>) {
+        each!(self, c => c.read_woven(block, weave, aside).await)
     }
 
     async fn read_buf(&mut self, buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::{Block, Spans, Watch};
+use crate::{Block, Spans, Watch, Weave};
 
 /// A byte stream both ways, with buffers passed by value.
 ///
@@ -18,6 +18,16 @@ pub trait Transport: 'static {
         block: Block,
         spans: Spans,
     ) -> impl Future<Output = (io::Result<usize>, Block)>;
+
+    /// Reads at least one byte as `weave` plans it, with one scatter read: payload into its spans of `block`, the
+    /// rest appended to `aside`, within its spare capacity, which the caller has reserved.
+    /// `Ok(0)` and [`io::ErrorKind::InvalidInput`] as above.
+    fn read_woven(
+        &mut self,
+        block: Block,
+        weave: &Weave,
+        aside: Vec<u8>,
+    ) -> impl Future<Output = (io::Result<usize>, Block, Vec<u8>)>;
 
     /// Appends at least one byte to `buf`, within its spare capacity, which the caller has reserved.
     /// `Ok(0)`: the peer closed. No spare capacity is [`io::ErrorKind::InvalidInput`].

@@ -319,6 +319,50 @@ fn lengths() {
     );
 }
 
+fn expects(decoder: &AwsChunked) -> Vec<(usize, u64)> {
+    let all = decoder.expected().take(9);
+    all.map(|e| (e.framing, e.payload)).collect()
+}
+
+#[test]
+fn what_is_expected() {
+    let mut decoder = unsigned("x-amz-checksum-crc32", 0x250);
+    // Nothing is known of the first header.
+    assert_eq!(expects(&decoder), [(MAX_CHUNK_HEADER, 0)]);
+    decoder.decode(b"10", &mut []).unwrap();
+    assert_eq!(expects(&decoder), [(126, 0)]);
+    decoder.decode(b"0\r\n", &mut []).unwrap();
+    // 100 and 50 more, whose header is a digit shorter, and the end.
+    assert_eq!(
+        expects(&decoder),
+        [(0, 0x100), (7, 0x100), (6, 0x50), (TRAILER_ROOM, 0)]
+    );
+    assert_eq!(decoder.payload_left(), 0x100);
+    decoder.in_place(&[b'a'; 0xff]).unwrap();
+    decoder.in_place(b"a").unwrap();
+    assert_eq!(decoder.payload_left(), 0);
+    decoder.decode(b"\r\n1", &mut []).unwrap();
+    assert_eq!(
+        expects(&decoder),
+        [(4, 0x100), (6, 0x50), (TRAILER_ROOM, 0)]
+    );
+    // A chunk of another size: the next one may have any.
+    decoder.decode(b"0\r\n", &mut []).unwrap();
+    assert_eq!(expects(&decoder), [(0, 0x10), (6, 0)]);
+    decoder.in_place(&[b'a'; 0x10]).unwrap();
+    decoder.decode(b"\r\n000000", &mut []).unwrap();
+    // A line longer than the last one.
+    assert_eq!(expects(&decoder), [(MAX_CHUNK_HEADER, 0)]);
+    decoder.decode(b"10\r\n", &mut []).unwrap();
+    // Two of a size again, and zeros in front of it again.
+    assert_eq!(expects(&decoder)[..3], [(0, 0x10), (12, 0x10), (12, 0x10)]);
+    assert!(decoder.in_place(&[b'a'; 0x11]).is_err());
+    assert_eq!(expects(&decoder), []);
+    // Nothing revives it.
+    assert!(decoder.in_place(b"a").is_err());
+    assert!(decoder.decode(b"a", &mut [0]).is_err());
+}
+
 /// Chunks signed by the verifier's own arithmetic, which the published examples above pin down.
 fn signed_stream(chunks: &[Vec<u8>]) -> (Verified, HeaderMap, Vec<u8>, u64) {
     let (v, h) = published_trailer();
@@ -388,6 +432,37 @@ proptest! {
         prop_assert!(done);
         prop_assert_eq!(out, chunks.concat());
         prop_assert_eq!(decoder.trailers().len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_place_is_as_if_it_had_been_moved(
+        chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 0..5),
+        pieces in proptest::collection::vec(1usize..40, 1..6),
+        wrong in any::<bool>(),
+    ) {
+        let (v, h, input, total) = signed_stream(&chunks);
+        let mut decoder = AwsChunked::new(&v, &h, total).unwrap();
+        let (mut at, mut seen, mut i) = (0, Vec::new(), 0);
+        let mut refused = false;
+        while at < input.len() && !refused {
+            i += 1;
+            let most = input.len().min(at + pieces[i % pieces.len()]);
+            let left = usize::try_from(decoder.payload_left()).unwrap();
+            if left > 0 {
+                let mut payload = input[at..most.min(at + left)].to_vec();
+                at += payload.len();
+                seen.extend_from_slice(&payload);
+                if wrong {
+                    payload[0] ^= 1;
+                }
+                refused = decoder.in_place(&payload).is_err();
+            } else {
+                at += decoder.decode(&input[at..most], &mut []).unwrap().consumed;
+            }
+        }
+        prop_assert_eq!(refused, wrong && total > 0);
+        prop_assert_eq!(decoder.is_done(), !refused);
+        prop_assert!(refused || seen == chunks.concat());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::session::{Action, RECORD, RECORD_OVERHEAD, Rest, Session};
-use crate::iobuf::scatter;
-use crate::{Block, Spans, TcpConn, Transport, Watch};
+use crate::iobuf::{scatter, weaver};
+use crate::{Block, Spans, TcpConn, Transport, Watch, Weave};
 
 /// Ciphertext read at once while little is asked for, bytes: a whole record.
 const INPUT: usize = RECORD + RECORD_OVERHEAD;
@@ -207,6 +207,24 @@ impl Transport for TlsStream {
             })
             .await;
         (result.map(|_| spans.len() - rest.len()), block)
+    }
+
+    async fn read_woven(
+        &mut self,
+        mut block: Block,
+        weave: &Weave,
+        mut aside: Vec<u8>,
+    ) -> (io::Result<usize>, Block, Vec<u8>) {
+        if let Err(e) = block.check_woven(weave, &aside) {
+            return (Err(e), block, aside);
+        }
+        let result = {
+            let mut weaver = weaver(weave, &mut block, &mut aside);
+            let put = &mut |bytes: &[u8]| weaver.put(bytes);
+            let result = self.receive(weave.len(), put).await;
+            result.map(|_| weaver.done())
+        };
+        (result, block, aside)
     }
 
     async fn read_buf(&mut self, mut buf: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {

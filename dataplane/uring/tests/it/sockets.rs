@@ -3,11 +3,11 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use sealgate_uring::{
-    BlockSize, Connector, Pool, Spans, StoreConnector, TcpConn, Transport, blocking, join, sleep,
-    spawn,
+    BlockSize, Connector, Pool, Spans, StoreConnector, TcpConn, Transport, Weave, blocking, join,
+    sleep, spawn,
 };
 
-use crate::support::{listen, on_each_driver, pattern};
+use crate::support::{listen, on_each_driver, pattern, read_woven};
 
 /// Sends back all that comes in, in frames of a length and the bytes: read scattered into slots, written gathered.
 async fn echo(mut conn: TcpConn, pool: &Pool, size: BlockSize) -> io::Result<()> {
@@ -74,6 +74,28 @@ fn scattered_reads_and_gathered_writes_lose_nothing() {
 }
 
 #[test]
+fn woven_reads_lose_nothing() {
+    on_each_driver(|_| async {
+        let (listener, addr) = listen();
+        let sent = pattern(9_000_001);
+        let expected = sent.clone();
+        let client = blocking(move || {
+            let mut conn = TcpStream::connect(addr).unwrap();
+            for (i, piece) in sent.chunks(777_777).enumerate() {
+                // In fragments at times.
+                if i % 3 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                conn.write_all(piece).unwrap();
+            }
+        });
+        let server = async { read_woven(&mut listener.accept().await.unwrap()).await };
+        let (got, ()) = join(server, client).await;
+        assert!(got == expected, "bytes differ");
+    });
+}
+
+#[test]
 fn a_head_alone_spans_alone_and_neither_are_written() {
     on_each_driver(|_| async {
         let (listener, addr) = listen();
@@ -133,6 +155,18 @@ fn what_cannot_be_done_is_refused_and_the_block_comes_back() {
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let (result, _) = conn.read_buf(Vec::new()).await;
         assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let [mut block] = pool.try_lease(BlockSize::Small).unwrap();
+        for (aside, spans, payload) in [
+            (0, Spans::contiguous(0..10), 0),
+            (0, Spans::contiguous(0..end + 1), end + 1),
+            (9, Spans::contiguous(0..10), 5),
+        ] {
+            let mut weave = Weave::new(spans);
+            weave.push(aside, payload);
+            let result;
+            (result, block, _) = conn.read_woven(block, &weave, vec![0; 8]).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use sealgate_uring::{
     TlsError, Transport, blocking, client_tls, join, spawn,
 };
 
-use crate::support::{listen, on_each_driver, pattern};
+use crate::support::{listen, on_each_driver, pattern, read_woven};
 
 /// A certificate for `localhost` that is its own authority, and its key, as files.
 struct Identity {
@@ -145,6 +145,35 @@ fn bytes_go_both_ways_with_either_library() {
             )
             .await;
         }
+    });
+}
+
+#[test]
+fn woven_reads_lose_nothing() {
+    on_each_driver(|_| async {
+        let identity = Identity::new();
+        let (listener, addr) = listen();
+        let (acceptor, accepting) = (identity.acceptor(Provider::Ring), listener.clone());
+        let sent = pattern(3_000_001);
+        let expected = sent.clone();
+        let client = async {
+            let mut conn = identity
+                .connector(addr, Provider::AwsLc)
+                .connect()
+                .await
+                .unwrap();
+            for piece in sent.chunks(123_457) {
+                conn.write_buf(piece.to_vec()).await.0.unwrap();
+            }
+            conn.shutdown().await;
+            conn
+        };
+        let server = async {
+            let mut conn = accept(&accepting, &acceptor).await.unwrap();
+            read_woven(&mut conn).await
+        };
+        let (got, _conn) = join(server, client).await;
+        assert!(got == expected, "bytes differ");
     });
 }
 
