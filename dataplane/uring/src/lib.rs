@@ -14,6 +14,7 @@
 
 mod block;
 mod blocking;
+mod bulk;
 mod burst;
 mod connect;
 mod fs;

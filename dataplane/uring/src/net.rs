@@ -12,6 +12,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bulk::{self, Turns};
 use crate::burst;
 use crate::iobuf::{Part, Ranges, Run, Spare, Woven};
 use crate::runtime::{active_driver, sleep};
@@ -161,6 +162,9 @@ pub struct TcpConn {
     stream: TcpStream,
     watch: Watch,
     peer: Option<SocketAddr>,
+    /// Whether bulk has to be moved by readiness: on a ring. The other driver does so by itself.
+    by_readiness: bool,
+    turns: Turns,
 }
 
 impl TcpConn {
@@ -170,6 +174,8 @@ impl TcpConn {
             stream,
             watch,
             peer,
+            by_readiness: active_driver() == Some(ActiveDriver::IoUring),
+            turns: Turns::new(),
         }
     }
 
@@ -206,7 +212,11 @@ impl TcpConn {
         Ok(TcpConn::new(stream, Some(addr)))
     }
 
-    async fn recv_some(&mut self, block: Block, spans: Spans) -> (io::Result<usize>, Block) {
+    async fn recv_some(&mut self, mut block: Block, spans: Spans) -> (io::Result<usize>, Block) {
+        if self.by_readiness && bulk::is_bulk(&block) {
+            let result = self.recv_bulk(&mut block, &spans).await;
+            return (result, block);
+        }
         if spans.is_contiguous() {
             let (result, run) = self.stream.read(Run::new(block, spans.first())).await;
             (result, run.block)
@@ -224,9 +234,13 @@ impl TcpConn {
         &mut self,
         head: Vec<u8>,
         sent: usize,
-        block: Block,
+        mut block: Block,
         spans: Spans,
     ) -> (io::Result<usize>, Vec<u8>, Block) {
+        if self.by_readiness && bulk::is_bulk(&block) {
+            let result = self.send_bulk(&head[sent..], &mut block, &spans).await;
+            return (result, head, block);
+        }
         if sent >= head.len() && spans.is_contiguous() {
             let (result, run) = self.stream.write(Run::new(block, spans.first())).await;
             (result, head, run.block)
@@ -240,6 +254,35 @@ impl TcpConn {
                 .writev(Ranges::new(head, sent, block, &spans))
                 .await;
             (result, ranges.head, ranges.block)
+        }
+    }
+
+    /// One read by readiness. The spans must have been checked.
+    async fn recv_bulk(&mut self, block: &mut Block, spans: &Spans) -> io::Result<usize> {
+        loop {
+            match bulk::receive(self.stream.as_raw_fd(), block, spans) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            self.turns.waits();
+            self.stream.readable(true).await?;
+            self.turns.take().await;
+        }
+    }
+
+    /// One write by readiness. The spans must have been checked.
+    async fn send_bulk(
+        &mut self,
+        head: &[u8],
+        block: &mut Block,
+        spans: &Spans,
+    ) -> io::Result<usize> {
+        loop {
+            match bulk::send(self.stream.as_raw_fd(), head, block, spans) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            self.stream.writable(true).await?;
         }
     }
 
@@ -288,12 +331,16 @@ impl Transport for TcpConn {
         if let Err(e) = block.check(&spans) {
             return (Err(e), block);
         }
+        if bulk::is_bulk(&block) {
+            self.turns.take().await;
+        }
         loop {
             self.watch.begin();
             let result;
             (result, block) = self.recv_some(block, spans).await;
             let result = self.watch.end_read(result);
             if !interrupted(&result) {
+                self.turns.moved(*result.as_ref().unwrap_or(&0));
                 return (result, block);
             }
         }

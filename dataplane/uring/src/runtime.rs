@@ -19,7 +19,7 @@ mod pin;
 pub use drain::Drain;
 pub use driver::{ActiveDriver, Driver, DriverError, detect};
 
-use crate::{burst, net, pool, watch};
+use crate::{bulk, burst, net, pool, watch};
 
 /// How long tasks whose connections were cut may take to notice.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -218,6 +218,7 @@ where
     if active == ActiveDriver::Epoll {
         drop(monoio::spawn(burst::start_bursts()));
     }
+    drop(monoio::spawn(bulk::start_turns(active)));
     let ended = AssertUnwindSafe(main(context)).catch_unwind().await;
     end_tasks(&drain).await;
     SWEEPER.with_borrow_mut(|s| {
@@ -228,6 +229,7 @@ where
     watch::reset();
     pool::reset();
     net::reset();
+    bulk::reset();
     burst::reset();
     CORE.set(None);
     if let Err(panic) = ended {
