@@ -81,7 +81,7 @@ pub(crate) struct Options {
     #[arg(long)]
     python: Option<PathBuf>,
     /// Bytes that are moved to and from a store far away
-    #[arg(long, value_parser = parse_size, default_value = "512MiB")]
+    #[arg(long, value_parser = parse_size, default_value = "256MiB")]
     far_size: u64,
     /// Leave nginx out
     #[arg(long)]

@@ -111,6 +111,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Files>,
     /// Open files that it may have, if not as many as we.
     pub(crate) files: Option<usize>,
+    /// From when on its store is far: stores here are near, however late a busy machine has them answer.
+    pub(crate) far: &'static str,
 }
 
 impl Settings {
@@ -122,6 +124,7 @@ impl Settings {
             cores,
             tls: None,
             files: None,
+            far: "1m",
         }
     }
 }
@@ -182,7 +185,9 @@ fn limit_files(process: Process, files: usize) -> Outcome<()> {
 }
 
 fn configuration(addr: SocketAddr, admin: u16, settings: &Settings, ring: &Path) -> String {
-    let Settings { store, cores, .. } = settings;
+    let Settings {
+        store, cores, far, ..
+    } = settings;
     let User {
         access_key,
         secret_key,
@@ -218,6 +223,7 @@ access_key = "{access_key}"
 secret_key = "{secret_key}"
 path_style = true
 payload = "unsigned"
+far = "{far}"
 
 [keys.bench]
 provider = "file"

@@ -25,9 +25,9 @@ SIZES = [0, 1, 8 * MIB, 8 * MIB + 200_000, 8_519_680, 8_519_681, 17 * MIB]
 ENDS = {cipher_len(size) - 1024 for size in [*SIZES, len(LONG)]}
 
 
-def store(port: int, preset: str = "aws") -> str:
+def store(port: int, preset: str = "aws", more: str = "", far: str = "4ms") -> str:
     # SeaweedFS keeps conditions on completions, as long as nobody races; so this preset is good enough for a test.
-    return gw.s3_backend(f"http://127.0.0.1:{port}", wd.ACCESS, wd.SECRET, f'preset = "{preset}"')
+    return gw.s3_backend(f"http://127.0.0.1:{port}", wd.ACCESS, wd.SECRET, f'preset = "{preset}"\n{more}', far)
 
 
 class Place:
@@ -334,7 +334,7 @@ def test_little_memory_is_enough(weed, tmp_path, prefix):
 
 def test_what_is_near_is_configured(weed, tmp_path, prefix):
     """One request for each object, whatever a busy machine makes of the distance, in a fresh process too."""
-    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port) + 'far = "20s"\n')
+    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port, far="20s"))
     try:
         there.afresh()
         there.client.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=LONG)
@@ -351,8 +351,7 @@ def test_what_is_near_is_configured(weed, tmp_path, prefix):
 
 def test_a_store_that_turns_out_to_be_near_is_asked_for_the_rest(weed, tmp_path, prefix):
     """The first answer was late, the second one is quick: two windows, and one request for the rest."""
-    options = 'parallel = 2\nfar = "300ms"\n'
-    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port) + options)
+    there = Place(tmp_path / "gateway", weed, "auto", backend=lambda port: store(port, "aws", "parallel = 2", "300ms"))
     far, windows = there.far, []
 
     def come_near(seen):

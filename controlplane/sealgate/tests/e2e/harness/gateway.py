@@ -25,10 +25,11 @@ def fs_backend(root: Path) -> str:
     return f'[backend]\ntype = "fs"\npath = {q(root)}\n'
 
 
-def s3_backend(endpoint: str, access: str, secret: str, more: str = "") -> str:
+def s3_backend(endpoint: str, access: str, secret: str, more: str = "", far: str = "30s") -> str:
+    """Near, however late a store of this machine answers while others use it: `far` is what test_far.py is about."""
     return (
         f'[backend]\ntype = "s3"\nendpoint = {q(endpoint)}\nregion = "us-east-1"\n'
-        f"access_key = {q(access)}\nsecret_key = {q(secret)}\npath_style = true\n{more}\n"
+        f"access_key = {q(access)}\nsecret_key = {q(secret)}\npath_style = true\nfar = {q(far)}\n{more}\n"
     )
 
 
