@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, mpsc};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
@@ -329,7 +329,12 @@ pub fn spawn(f: impl Future<Output = ()> + 'static) {
 /// # Panics
 /// Outside of a core.
 pub async fn sleep(d: Duration) {
-    monoio::time::sleep(d).await;
+    timer(d).await;
+}
+
+/// On the heap: the runtime aligns timers to 128 bytes, and every future that holds one would be, whether it waits or not.
+fn timer(d: Duration) -> Pin<Box<monoio::time::Sleep>> {
+    Box::pin(monoio::time::sleep(d))
 }
 
 /// The monotonic clock.
@@ -350,7 +355,7 @@ pub(crate) async fn timeout<F: Future>(d: Duration, f: F) -> Option<F::Output> {
     if active_driver().is_none() {
         return Some(f.await);
     }
-    let (mut f, mut limit) = (pin!(f), pin!(monoio::time::sleep(d)));
+    let (mut f, mut limit) = (pin!(f), timer(d));
     poll_fn(|cx| match f.as_mut().poll(cx) {
         Poll::Ready(out) => Poll::Ready(Some(out)),
         Poll::Pending => limit.as_mut().poll(cx).map(|()| None),
