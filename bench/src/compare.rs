@@ -30,7 +30,7 @@ use crate::process::Machine;
 use crate::relay::Driver;
 use crate::report::Report;
 use crate::units::parse_size;
-use lab::{Contender, Lab};
+use lab::{Contender, Lab, RealStore};
 pub(crate) use samples::{Cell, Sample, Samples, Unit, Verdict, Work};
 
 /// `sealgate-bench compare`.
@@ -77,6 +77,10 @@ pub(crate) struct Options {
     /// Another S3 proxy: name=http://host:port,pid[,access-key:secret-key]; may be repeated
     #[arg(long = "contender")]
     contenders: Vec<Contender>,
+    /// A store that is none of ours, for G18, which is held against the null store otherwise:
+    /// http://host:port[,access-key:secret-key]. Its bucket bench is made and filled
+    #[arg(long)]
+    listing_store: Option<RealStore>,
     /// A Python with boto3, for G19; left out unless given
     #[arg(long)]
     python: Option<PathBuf>,

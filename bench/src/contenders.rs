@@ -103,6 +103,8 @@ pub(crate) fn null_store(keep: &str, more: &[String]) -> Outcome<Child> {
 pub(crate) struct Settings {
     /// What it stands before.
     pub(crate) store: SocketAddr,
+    /// As whom it goes there.
+    pub(crate) store_user: User,
     /// How it asks the kernel.
     pub(crate) driver: Driver,
     /// Its threads.
@@ -120,6 +122,7 @@ impl Settings {
     pub(crate) fn new(store: SocketAddr, driver: Driver, cores: usize) -> Settings {
         Settings {
             store,
+            store_user: User::of_bench(),
             driver,
             cores,
             tls: None,
@@ -193,6 +196,11 @@ fn configuration(addr: SocketAddr, admin: u16, settings: &Settings, ring: &Path)
         secret_key,
         region,
     } = User::of_bench();
+    let User {
+        access_key: store_key,
+        secret_key: store_secret,
+        ..
+    } = &settings.store_user;
     let driver = settings.driver.name();
     let ring = ring.display();
     let (mut listen, mut endpoint) = (String::new(), format!("endpoint = \"http://{store}\""));
@@ -219,8 +227,8 @@ access = "off"
 type = "s3"
 {endpoint}
 region = "{region}"
-access_key = "{access_key}"
-secret_key = "{secret_key}"
+access_key = "{store_key}"
+secret_key = "{store_secret}"
 path_style = true
 payload = "unsigned"
 far = "{far}"

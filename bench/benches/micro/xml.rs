@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::hint::black_box;
 
+use bytes::Bytes;
 use criterion::{Criterion, Throughput};
 use sealgate_s3::xml::{CompleteMultipartUpload, DeleteRequest, ListObjectsResult};
 
@@ -34,6 +35,7 @@ pub(crate) fn benches(c: &mut Criterion) {
             )
         },
     );
+    let listing = Bytes::from(listing);
     let rewrite = || ListObjectsResult::parse(black_box(&listing)).map(|page| page.to_xml());
     assert!(rewrite().is_ok());
     group.bench_function("rewrite a listing of 1,000", |b| b.iter(rewrite));

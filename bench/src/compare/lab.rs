@@ -40,28 +40,59 @@ impl FromStr for Contender {
         let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
         let mut parts = rest.splitn(3, ',');
         let url = parts.next().unwrap_or_default();
-        let host = url
-            .strip_prefix("http://")
-            .ok_or_else(wrong)?
-            .trim_end_matches('/');
         let pid = parts
             .next()
             .and_then(|pid| pid.parse().ok())
             .ok_or_else(wrong)?;
-        let mut user = User::of_bench();
-        if let Some(keys) = parts.next() {
-            let (access, secret) = keys.split_once(':').ok_or_else(wrong)?;
-            user.access_key = access.into();
-            user.secret_key = secret.into();
-        }
-        let mut addrs = host.to_socket_addrs().map_err(|e| format!("{host}: {e}"))?;
         Ok(Contender {
             name: name.to_owned(),
-            addr: addrs.next().ok_or_else(wrong)?,
+            addr: address(url, wrong)?,
             process: Process::new(pid),
-            user,
+            user: user(parts.next(), wrong)?,
         })
     }
+}
+
+/// A store that is none of ours: `http://host:port[,access-key:secret-key]`.
+#[derive(Clone, Debug)]
+pub(crate) struct RealStore {
+    pub(crate) addr: SocketAddr,
+    pub(crate) user: User,
+}
+
+impl FromStr for RealStore {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RealStore, String> {
+        let wrong = || {
+            format!("{text:?} is not http://host:port or http://host:port,access-key:secret-key")
+        };
+        let (url, keys) = match text.split_once(',') {
+            Some((url, keys)) => (url, Some(keys)),
+            None => (text, None),
+        };
+        Ok(RealStore {
+            addr: address(url, wrong)?,
+            user: user(keys, wrong)?,
+        })
+    }
+}
+
+fn address(url: &str, wrong: impl Fn() -> String) -> Result<SocketAddr, String> {
+    let host = url.strip_prefix("http://").ok_or_else(&wrong)?;
+    let host = host.trim_end_matches('/');
+    let mut addrs = host.to_socket_addrs().map_err(|e| format!("{host}: {e}"))?;
+    addrs.next().ok_or_else(wrong)
+}
+
+fn user(keys: Option<&str>, wrong: impl Fn() -> String) -> Result<User, String> {
+    let mut user = User::of_bench();
+    if let Some(keys) = keys {
+        let (access, secret) = keys.split_once(':').ok_or_else(wrong)?;
+        user.access_key = access.into();
+        user.secret_key = secret.into();
+    }
+    Ok(user)
 }
 
 /// The programs.
@@ -237,4 +268,33 @@ pub(crate) fn load_per_request(process: Process, load: &load::Options) -> Outcom
             max: summary.percentile(100.0),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_and_contenders_are_named_by_url() {
+        let store: RealStore = "http://127.0.0.1:8333/".parse().unwrap();
+        assert_eq!(store.addr.port(), 8333);
+        assert_eq!(store.user.access_key, User::of_bench().access_key);
+        let store: RealStore = "http://127.0.0.1:1,a:b:c".parse().unwrap();
+        assert_eq!(
+            (&*store.user.access_key, &*store.user.secret_key),
+            ("a", "b:c")
+        );
+        let contender: Contender = "x=http://127.0.0.1:2,7,a:b".parse().unwrap();
+        assert_eq!((&*contender.name, contender.addr.port()), ("x", 2));
+        for bad in [
+            "",
+            "127.0.0.1:1",
+            "https://127.0.0.1:1",
+            "http://127.0.0.1:1,a",
+            "http://127.0.0.1",
+        ] {
+            assert!(bad.parse::<RealStore>().is_err(), "{bad}");
+            assert!(format!("x={bad},7").parse::<Contender>().is_err(), "{bad}");
+        }
+    }
 }

@@ -17,12 +17,12 @@ use futures_util::stream::FuturesUnordered;
 use sealgate_aead::Secret;
 use sealgate_backend::Store;
 use sealgate_backend::s3::Unkept;
-use sealgate_backend::types::{ListRequest, ListedObject, Location, VersionsRequest};
+use sealgate_backend::types::{ListRequest, Location, VersionsRequest};
 use sealgate_config::{Config, LogTarget};
 use sealgate_gateway::Core;
 use sealgate_kms::{GeneratedKek, Keys, Provider, ProviderFuture, RewrappedKek};
 use sealgate_s3::route::RawKey;
-use sealgate_s3::xml::VersionEntry;
+use sealgate_s3::xml::{Contents, VersionEntry};
 use sealgate_telemetry::{AccessLog, AuditLog};
 use sealgate_uring::{StoreConnector, sleep, start};
 use tokio::runtime::Runtime;
@@ -201,7 +201,7 @@ impl Pages {
     pub(crate) async fn next(
         &mut self,
         core: &CommandCore,
-    ) -> Result<Option<Vec<ListedObject>>, String> {
+    ) -> Result<Option<Vec<Contents>>, String> {
         if self.ended {
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use sealgate_s3::checksum::Checksum;
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
-use sealgate_s3::xml::VersionEntry;
+use sealgate_s3::xml::{Contents, VersionEntry};
 
 /// A bucket and a key in it, and which version of the object there.
 #[derive(Clone, Debug)]
@@ -140,29 +140,12 @@ pub struct ListRequest {
 /// One page of a listing.
 #[derive(Clone, Debug, Default)]
 pub struct ListPage {
-    /// Objects, in bytewise key order.
-    pub objects: Vec<ListedObject>,
+    /// Objects, in bytewise key order; their sizes and ETags are the store's.
+    pub objects: Vec<Contents>,
     /// Rolled-up prefixes, in bytewise order.
     pub common_prefixes: Vec<Bytes>,
     /// Token for the next page; `None` on the last one.
     pub next: Option<String>,
-}
-
-/// One object of a listing.
-#[derive(Clone, Debug)]
-pub struct ListedObject {
-    /// Key bytes.
-    pub key: Bytes,
-    /// Length in the store.
-    pub len: u64,
-    /// The store's ETag, without quotes.
-    pub etag: String,
-    /// Milliseconds since the Unix epoch.
-    pub last_modified: i64,
-    /// Storage class, when the store names one.
-    pub storage_class: Option<String>,
-    /// Owner (id, display name), when asked for and known.
-    pub owner: Option<(String, String)>,
 }
 
 /// One bucket of `ListBuckets`.

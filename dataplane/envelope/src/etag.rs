@@ -19,16 +19,27 @@ impl BackendEtag {
     /// What the client sees.
     pub fn to_client(&self) -> ClientEtag {
         let (head, tag, quote) = take_apart(&self.0);
-        let mark = if is_multipart(tag) { "" } else { MARK };
-        ClientEtag([head, tag, mark, quote].concat())
+        ClientEtag([head, tag, mark(tag.as_bytes()), quote].concat())
     }
+
+    /// The pieces of what the client sees of the store's `etag`: without a copy, for listings.
+    pub fn client_pieces(etag: &[u8]) -> [&[u8]; 4] {
+        let (from, to) = tag_within(etag);
+        let tag = &etag[from..to];
+        [&etag[..from], tag, mark(tag).as_bytes(), &etag[to..]]
+    }
+}
+
+/// What follows the store's tag in the client's form.
+fn mark(tag: &[u8]) -> &'static str {
+    if is_multipart(tag) { "" } else { MARK }
 }
 
 impl ClientEtag {
     /// What the store calls it; `None` for an ETag that no object of ours has, so that it matches nothing.
     pub fn to_backend(&self) -> Option<BackendEtag> {
         let (head, tag, quote) = take_apart(&self.0);
-        if is_multipart(tag) {
+        if is_multipart(tag.as_bytes()) {
             return Some(BackendEtag(self.0.clone()));
         }
         let tag = tag.strip_suffix(MARK)?;
@@ -38,21 +49,25 @@ impl ClientEtag {
 
 /// What precedes the tag (`W/`, a quote), the tag, and the quote after it.
 fn take_apart(etag: &str) -> (&str, &str, &str) {
-    let start = if etag.starts_with("W/") { 2 } else { 0 };
-    let quoted = etag.len() >= start + 2 && etag[start..].starts_with('"') && etag.ends_with('"');
-    let (from, to) = if quoted {
-        (start + 1, etag.len() - 1)
-    } else {
-        (start, etag.len())
-    };
+    let (from, to) = tag_within(etag.as_bytes());
     (&etag[..from], &etag[from..to], &etag[to..])
 }
 
+/// Where the tag itself begins and ends.
+fn tag_within(etag: &[u8]) -> (usize, usize) {
+    let start = if etag.starts_with(b"W/") { 2 } else { 0 };
+    let quoted =
+        etag.len() >= start + 2 && etag[start..].starts_with(b"\"") && etag.ends_with(b"\"");
+    if quoted {
+        (start + 1, etag.len() - 1)
+    } else {
+        (start, etag.len())
+    }
+}
+
 /// Ends in `-` and a number from 1.
-fn is_multipart(tag: &str) -> bool {
-    tag.rsplit_once('-').is_some_and(|(_, parts)| {
-        parts.bytes().all(|byte| byte.is_ascii_digit())
-            && !parts.is_empty()
-            && !parts.starts_with('0')
-    })
+fn is_multipart(tag: &[u8]) -> bool {
+    let digits = tag.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let (before, parts) = tag.split_at(tag.len() - digits);
+    before.ends_with(b"-") && !parts.is_empty() && !parts.starts_with(b"0")
 }

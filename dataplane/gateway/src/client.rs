@@ -17,6 +17,8 @@ use crate::snapshot::ClientTimeouts;
 const HEAD_READ: usize = 4096;
 /// Bytes asked for at once when a body has to be decoded rather than read in place.
 const RAW_READ: usize = 128 << 10;
+/// Most bytes of an answer that are copied behind its head, to go out with it in one write.
+const COPIED: usize = 16 << 10;
 /// Most bytes of an unread body that are read and dropped before a connection is closed or reused, so that the
 /// client sees the answer instead of a reset.
 const MAX_LINGER: u64 = 4 << 20;
@@ -249,9 +251,22 @@ impl<T: Transport> Client<T> {
     }
 
     /// Sends the output buffer and `body` behind it.
-    pub(crate) async fn send(&mut self, body: &[u8], within: Duration) -> io::Result<()> {
-        let mut output = std::mem::take(&mut self.output);
-        output.extend_from_slice(body);
+    pub(crate) async fn send(&mut self, body: Vec<u8>, within: Duration) -> io::Result<()> {
+        if body.len() > COPIED {
+            self.flush(within).await?;
+            self.bytes_out += body.len() as u64;
+            self.conn.watch().deadline_in(within);
+            let (result, _) = self.conn.write_buf(body).await;
+            self.conn.watch().clear();
+            return result;
+        }
+        self.output.extend_from_slice(&body);
+        self.flush(within).await
+    }
+
+    /// Sends the output buffer.
+    async fn flush(&mut self, within: Duration) -> io::Result<()> {
+        let output = std::mem::take(&mut self.output);
         self.bytes_out += output.len() as u64;
         self.conn.watch().deadline_in(within);
         let (result, mut output) = self.conn.write_buf(output).await;

@@ -113,7 +113,7 @@ async fn refuse<C: Connector, T: Transport>(
         Framing::Length(document.len() as u64),
         false,
     );
-    if client.send(&document, LINGER).await.is_ok() {
+    if client.send(document, LINGER).await.is_ok() {
         hang_up(client).await;
     }
     core.metrics.request(
@@ -443,12 +443,14 @@ async fn answer<C: Connector, T: Transport>(
         .headers
         .insert("x-amz-id-2", HeaderValue::from_static("sealgate"));
     let is_head = head.method == Method::HEAD;
-    let (framing, body) = match (&reply.body, reply.status) {
-        (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => (Framing::None, &[][..]),
-        (ReplyBody::HeadOf(len), _) => (Framing::Length(*len), &[][..]),
-        (ReplyBody::Bytes(bytes), _) if is_head => (Framing::Length(bytes.len() as u64), &[][..]),
-        (ReplyBody::Bytes(bytes), _) => (Framing::Length(bytes.len() as u64), &bytes[..]),
-        (ReplyBody::Sent, _) => (Framing::None, &[][..]),
+    let (framing, body) = match (reply.body, reply.status) {
+        (_, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) => (Framing::None, Vec::new()),
+        (ReplyBody::HeadOf(len), _) => (Framing::Length(len), Vec::new()),
+        (ReplyBody::Bytes(bytes), _) if is_head => {
+            (Framing::Length(bytes.len() as u64), Vec::new())
+        }
+        (ReplyBody::Bytes(bytes), _) => (Framing::Length(bytes.len() as u64), bytes),
+        (ReplyBody::Sent, _) => (Framing::None, Vec::new()),
     };
     core.put_head(client, reply.status, &reply.headers, framing, keep);
     reuse_headers(std::mem::take(&mut reply.headers));

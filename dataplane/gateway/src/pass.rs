@@ -280,7 +280,7 @@ async fn send<C: Connector, T: Transport>(
     );
     if left == 0 {
         client
-            .send(&[], rq.snapshot.timeouts.for_bytes(0))
+            .send(Vec::new(), rq.snapshot.timeouts.for_bytes(0))
             .await
             .map_err(gone)?;
     }

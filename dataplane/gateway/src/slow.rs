@@ -102,7 +102,7 @@ async fn send<C: Connector, T: Transport>(
     }
     let within = rq.snapshot.timeouts.for_bytes(chunk.len());
     client
-        .send(&chunk, within)
+        .send(chunk, within)
         .await
         .map_err(|e| Failure::Cut(format!("client: {e}")))
 }

@@ -157,6 +157,35 @@ impl Snapshot {
             .iter()
             .find(|rule| matches_glob(&rule.bucket, bucket) && key.starts_with(&rule.prefix))
     }
+
+    /// The rules for the objects of a bucket, to look up many keys.
+    #[must_use]
+    pub fn rules(&self, bucket: &str) -> BucketRules<'_> {
+        let mut rules = Vec::new();
+        for rule in &self.buckets {
+            if matches_glob(&rule.bucket, bucket) {
+                rules.push(rule);
+                // What comes after it is for no key.
+                if rule.prefix.is_empty() {
+                    break;
+                }
+            }
+        }
+        BucketRules(rules)
+    }
+}
+
+/// The rules of one bucket that can be a key's, the first that fits deciding.
+#[derive(Clone, Debug)]
+pub struct BucketRules<'s>(Vec<&'s BucketRule>);
+
+impl<'s> BucketRules<'s> {
+    /// As [`Snapshot::rule`].
+    #[must_use]
+    pub fn of(&self, key: &[u8]) -> Option<&'s BucketRule> {
+        let mut rules = self.0.iter();
+        rules.find(|rule| key.starts_with(&rule.prefix)).copied()
+    }
 }
 
 impl Credential {

@@ -160,8 +160,8 @@ pub(crate) async fn staged_parts<C: Connector>(
             if let Some(number) = number.and_then(|n| n.parse().ok()) {
                 parts.push(PartInfo {
                     number,
-                    len: object.len,
-                    etag: object.etag,
+                    len: object.size,
+                    etag: object.etag.to_string(),
                     checksum: None,
                     last_modified: object.last_modified,
                 });
@@ -249,7 +249,7 @@ async fn remove_versions<C: Connector>(
             let place = Location {
                 bucket: bucket.to_owned(),
                 key: RawKey::new(version.key)?,
-                version: Some(version.version_id),
+                version: Some(version.version_id.to_string()),
             };
             s3.delete(&place, &Default::default()).await?;
         }

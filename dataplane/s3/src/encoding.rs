@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use memchr::memchr2;
 
 const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 const HEX_LOWER: &[u8; 16] = b"0123456789abcdef";
@@ -44,8 +45,26 @@ fn push(byte: u8, keep_slash: bool, out: &mut Vec<u8>) {
 
 /// Whether nothing of a path needs encoding.
 fn is_canonical(path: &[u8]) -> bool {
-    path.iter()
-        .all(|b| UNRESERVED[usize::from(*b)] || *b == b'/')
+    // From `-` to `9` are `-`, `.`, `/` and the digits.
+    let plain = |b: u8| {
+        ((b | 0x20).wrapping_sub(b'a') < 26)
+            | (b.wrapping_sub(b'-') < 13)
+            | (b == b'_')
+            | (b == b'~')
+    };
+    all_plain(path, plain)
+}
+
+/// Whether all bytes are `plain`, by blocks, so that a compiler looks at all bytes of one at once.
+pub(crate) fn all_plain(text: &[u8], plain: impl Fn(u8) -> bool) -> bool {
+    let good = |block: &[u8; 16]| block.iter().fold(true, |all, b| all & plain(*b));
+    let (blocks, rest) = text.as_chunks::<16>();
+    blocks.iter().all(good)
+        && match text.last_chunk::<16>() {
+            // Some of it once more.
+            Some(last) => rest.is_empty() || good(last),
+            None => rest.iter().all(|b| plain(*b)),
+        }
 }
 
 /// Appends a key in canonical URI encoding: unreserved characters and `/` stand for themselves.
@@ -118,6 +137,19 @@ pub fn decode_listing(text: &str) -> Bytes {
         Ok(Cow::Borrowed(same)) => Bytes::copy_from_slice(same),
         Err(BadEscape) => Bytes::copy_from_slice(text.as_bytes()),
     }
+}
+
+/// Undoes the percent encoding of a listing's key or prefix into `out`.
+pub(crate) fn decode_into(text: &[u8], out: &mut BytesMut) -> Result<(), BadEscape> {
+    let mut rest = text;
+    while let Some(at) = memchr2(b'%', b'+', rest) {
+        out.extend_from_slice(&rest[..at]);
+        let (byte, tail) = next_byte(&rest[at..], true)?;
+        out.extend_from_slice(&[byte]);
+        rest = tail;
+    }
+    out.extend_from_slice(rest);
+    Ok(())
 }
 
 /// Appends the canonical form of a raw path: each segment decoded once and encoded once, which leaves `//` and dots

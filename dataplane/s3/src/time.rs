@@ -119,6 +119,11 @@ pub fn parse_amz_date(value: &[u8]) -> Option<i64> {
 
 /// ISO 8601 with milliseconds, as S3's documents have it: `2009-10-12T17:50:30.000Z`.
 pub fn iso8601(unix_millis: i64) -> String {
+    String::from_utf8_lossy(&iso8601_bytes(unix_millis)).into_owned()
+}
+
+/// The same without an allocation.
+pub(crate) fn iso8601_bytes(unix_millis: i64) -> [u8; 24] {
     let c = Civil::from_unix(unix_millis.div_euclid(1000));
     let millis = unix_millis.rem_euclid(1000) as u32;
     let mut out = *b"0000-00-00T00:00:00.000Z";
@@ -131,7 +136,113 @@ pub fn iso8601(unix_millis: i64) -> String {
     two(&mut out[17..], c.second);
     two(&mut out[20..], millis / 10);
     out[22] = b'0' + (millis % 10) as u8;
-    String::from_utf8_lossy(&out).into_owned()
+    out
+}
+
+/// Reads many dates in S3's form: those of a day after one another are read with little work.
+#[derive(Debug, Default)]
+pub(crate) struct DateReader {
+    /// The date read last, and its midnight in milliseconds since the epoch.
+    last: ([u8; 10], i64),
+}
+
+impl DateReader {
+    /// As [`parse_iso8601`].
+    pub(crate) fn parse(&mut self, value: &str) -> Option<i64> {
+        let v = value.as_bytes();
+        if let Some(time) = time_of_day(v) {
+            if v[..10] != self.last.0 {
+                let midnight = parse_iso8601(value)? - time;
+                self.last = (v[..10].try_into().ok()?, midnight);
+            }
+            return Some(self.last.1 + time);
+        }
+        parse_iso8601(value)
+    }
+}
+
+/// Milliseconds since midnight in `2009-10-12T17:50:30[.000]Z`, whatever the date; `None` for all other forms, and for
+/// leap seconds.
+fn time_of_day(v: &[u8]) -> Option<i64> {
+    let (v, millis) = match v {
+        [v @ .., b'.', a, b, c, b'Z'] if v.len() == 19 => (v, [*a, *b, *c]),
+        [v @ .., b'Z'] if v.len() == 19 => (v, *b"000"),
+        _ => return None,
+    };
+    let [
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        _,
+        b'T',
+        h1,
+        h2,
+        b':',
+        m1,
+        m2,
+        b':',
+        s1,
+        s2,
+    ] = *v
+    else {
+        return None;
+    };
+    let [a, b, c] = millis;
+    let digits = [h1, h2, m1, m2, s1, s2, a, b, c].map(|d| d.wrapping_sub(b'0'));
+    if digits.iter().any(|d| *d > 9) {
+        return None;
+    }
+    let [h1, h2, m1, m2, s1, s2, a, b, c] = digits.map(u32::from);
+    let (hour, minute, second) = (h1 * 10 + h2, m1 * 10 + m2, s1 * 10 + s2);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = (hour * 60 + minute) * 60 + second;
+    Some(i64::from(seconds * 1000 + a * 100 + b * 10 + c))
+}
+
+/// Writes many dates in S3's form.
+#[derive(Debug)]
+pub(crate) struct DateWriter {
+    /// The first millisecond of the day written last, since the epoch, and any time of that day.
+    last: (i64, [u8; 24]),
+}
+
+impl Default for DateWriter {
+    fn default() -> Self {
+        Self {
+            last: (0, *b"1970-01-01T00:00:00.000Z"),
+        }
+    }
+}
+
+impl DateWriter {
+    /// As [`iso8601`].
+    pub(crate) fn write(&mut self, unix_millis: i64) -> [u8; 24] {
+        let time = unix_millis.wrapping_sub(self.last.0);
+        if !(0..DAY * 1000).contains(&time) {
+            let text = iso8601_bytes(unix_millis);
+            // Days that are none are printed as another one's.
+            if (FIRST * 1000..=LAST * 1000).contains(&unix_millis) {
+                self.last = (unix_millis - unix_millis.rem_euclid(DAY * 1000), text);
+            }
+            return text;
+        }
+        let (seconds, millis) = (time as u32 / 1000, time as u32 % 1000);
+        let mut out = self.last.1;
+        two(&mut out[11..], seconds / 3600);
+        two(&mut out[14..], seconds / 60 % 60);
+        two(&mut out[17..], seconds % 60);
+        two(&mut out[20..], millis / 10);
+        out[22] = b'0' + (millis % 10) as u8;
+        out
+    }
 }
 
 /// ISO 8601 in whole seconds, as in S3's error documents: `2009-10-12T17:50:30Z`.
@@ -330,6 +441,31 @@ mod tests {
             prop_assert_eq!(parse_amz_date(&amz_date(t)), Some(t));
             prop_assert_eq!(parse_iso8601(&iso8601(t * 1000 + ms)), Some(t * 1000 + ms));
             prop_assert_eq!(parse_http_date(&http_date(t)), Some(t));
+        }
+
+        #[test]
+        fn many_dates_are_as_each_alone(
+            times in proptest::collection::vec(prop_oneof![Just(0i64), -5i64..=5, Just(FIRST), Just(LAST), Just(LAST + 1), any::<i32>().prop_map(i64::from)], 1..8),
+            offsets in proptest::collection::vec(-200_000_000i64..200_000_000, 8),
+            odd in proptest::collection::vec("[0-9]{4}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.][0-9]{3}|[.][0-9]{6}|)(Z|[+]01:00|x)", 0..8),
+        ) {
+            let (mut writer, mut reader) = (DateWriter::default(), DateReader::default());
+            let mut texts = Vec::new();
+            for (t, offset) in times.iter().zip(offsets) {
+                for ms in [t * 1000, t * 1000 + offset % 1000, t * 1000 + offset] {
+                    prop_assert_eq!(writer.write(ms), iso8601_bytes(ms), "{}", ms);
+                    texts.push(iso8601(ms));
+                }
+            }
+            for (i, odd) in odd.into_iter().enumerate() {
+                // A date as another of the same form, once more, and as one that is no date at all.
+                texts.push(odd.clone());
+                texts.push(odd.replacen("T00", "T01", 1));
+                texts.insert(i, odd);
+            }
+            for text in texts {
+                prop_assert_eq!(reader.parse(&text), parse_iso8601(&text), "{}", text);
+            }
         }
 
         #[test]

@@ -4,11 +4,15 @@
 
 mod attributes;
 mod bucket;
+#[cfg(test)]
+mod compared;
 mod copy;
 mod delete;
 mod list_objects;
 mod multipart;
+mod pull;
 mod reader;
+mod shared;
 mod tagging;
 mod versions;
 mod writer;
@@ -27,12 +31,15 @@ pub use multipart::{
     PartEntry, UploadEntry,
 };
 pub use reader::{Element, Limits, XmlError};
+pub use shared::Text;
 pub use tagging::{MAX_BUCKET_TAGS, MAX_OBJECT_TAGS};
 pub use versions::{ListVersionsResult, Tagging, VersionEntry, Versioning};
 pub use writer::Writer;
 
 use bytes::Bytes;
 use http::StatusCode;
+
+use pull::Pull;
 
 use crate::encoding;
 use crate::error::{ErrorCode, S3Error};
@@ -68,6 +75,43 @@ fn store_document<'a>(body: &'a [u8], root: &'static str) -> Result<Element<'a>,
     }
 }
 
+/// What is wrong with a store's listing.
+enum Fault {
+    Xml(XmlError),
+    /// An entry lacks something, as this says.
+    Without(&'static str),
+}
+
+impl From<XmlError> for Fault {
+    fn from(e: XmlError) -> Self {
+        Self::Xml(e)
+    }
+}
+
+impl Fault {
+    /// As the answer of a gateway to the document of this root.
+    fn of(self, root: &str) -> S3Error {
+        match self {
+            Self::Xml(e) => unexpected(&format!("{root}: {e}")),
+            Self::Without(what) => unexpected(what),
+        }
+    }
+}
+
+/// Begins to read a store's document with this root element.
+fn store_reader<'a>(body: &'a [u8], root: &'static str) -> Result<Pull<'a>, S3Error> {
+    let fault = |e| Fault::Xml(e).of(root);
+    let mut reader = Pull::new(body, &Limits::STORE).map_err(fault)?;
+    if reader.root().map_err(fault)? == root {
+        return Ok(reader);
+    }
+    // Another one: an error perhaps.
+    match store_document(body, root) {
+        Err(e) => Err(e),
+        Ok(_) => Err(unexpected(&format!("no {root}"))),
+    }
+}
+
 /// Parses a client's document with this root element; `MalformedXML` otherwise.
 fn client_document<'a>(body: &'a [u8], root: &str) -> Result<Element<'a>, S3Error> {
     match Element::parse(body, &Limits::CLIENT) {
@@ -87,10 +131,16 @@ fn listed(text: &str, url: bool) -> Bytes {
 
 /// Writes a key, prefix or marker the way the client asked for.
 fn write_listed(w: &mut Writer, name: &str, bytes: &[u8], url: bool) {
+    w.open(name);
+    write_listed_content(w, bytes, url);
+    w.close(name);
+}
+
+fn write_listed_content(w: &mut Writer, bytes: &[u8], url: bool) {
     if url {
-        w.percent_encoded(name, bytes);
+        w.percent_encoded_content(bytes);
     } else {
-        w.text(name, &String::from_utf8_lossy(bytes));
+        w.bytes_content(bytes);
     }
 }
 

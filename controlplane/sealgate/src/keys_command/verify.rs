@@ -152,7 +152,10 @@ impl Job {
             (Store::S3(_), true) => {
                 let mut pages = VersionPages::new(&self.scope);
                 let next = async || pages.next(&core).await;
-                each(next, &pace, |_, v| visit(v.key, Some(v.version_id))).await?;
+                each(next, &pace, |_, v| {
+                    visit(v.key, Some(v.version_id.to_string()))
+                })
+                .await?;
             }
             _ => {
                 let mut pages = Pages::new(self.scope.clone());

@@ -491,7 +491,7 @@ impl Target {
                 let Some(name) = self.name_of(&version.key) else {
                     continue;
                 };
-                let query = [("versionId", version.version_id.as_str())];
+                let query = [("versionId", &*version.version_id)];
                 self.raw(
                     Method::DELETE,
                     Some(&name),

@@ -8,11 +8,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use sealgate_s3::error::S3Error;
+use sealgate_s3::xml::{Contents, Text};
 
 use super::record::Record;
 use super::walk::{Found, Scope, Walk};
 use super::{Result, error};
-use crate::types::{ListPage, ListRequest, ListedObject};
+use crate::types::{ListPage, ListRequest};
 
 /// Most entries of a page (S3 API Reference, `ListObjectsV2`, `max-keys`).
 pub(super) const MAX_PAGE: usize = 1000;
@@ -66,20 +67,20 @@ fn resume(token: &str) -> Result<Vec<u8>> {
 }
 
 /// What a listing says of an object; `None` when it has been deleted since its name was read.
-fn describe(key: Bytes, path: &Path) -> Result<Option<ListedObject>> {
+fn describe(key: Bytes, path: &Path) -> Result<Option<Contents>> {
     let read = File::open(path).and_then(|file| Record::read(&file));
     match error::present(read) {
         Ok(None) => Ok(None),
-        Ok(Some((record, len))) => Ok(Some(ListedObject {
+        Ok(Some((record, len))) => Ok(Some(Contents {
             key,
-            len,
-            etag: record.etag,
+            size: len,
+            etag: record.etag.into(),
             last_modified: record.modified,
             storage_class: record
                 .headers
                 .get("x-amz-storage-class")
                 .and_then(|v| v.to_str().ok())
-                .map(str::to_owned),
+                .map(Text::from),
             owner: None,
         })),
         // One damaged file must not hide all others.

@@ -18,8 +18,8 @@ use super::object::bodiless;
 use super::wire::Repeat;
 use super::{S3Store, headers};
 use crate::types::{
-    BackendError, BucketInfo, DeleteOutcome, ListPage, ListRequest, ListedObject, ToDelete,
-    UploadInfo, UploadsPage, UploadsRequest,
+    BackendError, BucketInfo, DeleteOutcome, ListPage, ListRequest, ToDelete, UploadInfo,
+    UploadsPage, UploadsRequest,
 };
 
 impl<C: Connector> S3Store<C> {
@@ -144,7 +144,7 @@ impl<C: Connector> S3Store<C> {
         }
         let mut call = self.call(Method::GET, bucket, None, &query);
         let (_, body) = self.fetch(&mut call).await?;
-        let list = ListObjectsResult::parse(&body)?;
+        let list = ListObjectsResult::parse(&body.into())?;
         let next = list.next_continuation_token().map(str::to_owned);
         if list.is_truncated && next.is_none() {
             return Err(BackendError::Protocol(
@@ -153,18 +153,7 @@ impl<C: Connector> S3Store<C> {
         }
         Ok(ListPage {
             next: next.filter(|_| list.is_truncated),
-            objects: list
-                .contents
-                .into_iter()
-                .map(|c| ListedObject {
-                    key: c.key,
-                    len: c.size,
-                    etag: c.etag,
-                    last_modified: c.last_modified,
-                    storage_class: c.storage_class,
-                    owner: c.owner.map(|o| (o.id, o.display_name)),
-                })
-                .collect(),
+            objects: list.contents,
             common_prefixes: list.common_prefixes,
         })
     }

@@ -16,6 +16,11 @@ use crate::types::BackendError;
 
 /// Most bytes of a response body that is read whole (listings, errors): 1,000 keys of 1,024 bytes, url-encoded, with room.
 pub(crate) const MAX_DOCUMENT: usize = 16 << 20;
+/// Bytes at a time of such a body, at least: room for them is made before they have come. Beyond it the room at most
+/// doubles with what has come, whatever length the store claims.
+const DOCUMENT_READ: usize = 256 << 10;
+/// Bytes at a time of one whose length is not known before.
+const CHUNKS_READ: usize = 64 << 10;
 /// Most bytes of an unwanted body that are read to keep a connection; beyond it the connection is closed.
 const MAX_DRAIN: usize = 64 << 10;
 /// Longest that clients are told to wait because the store says so.
@@ -174,7 +179,15 @@ impl<T: Transport> Inbound<T> {
         let link = &mut self.link;
         if link.pos == link.input.len() {
             link.conn.watch().deadline_in(within);
-            let got = link.more().await.map_err(|e| broke(&e))?;
+            let got = match self.remaining {
+                Remaining::Length(left) => {
+                    let room = DOCUMENT_READ.max(body.len());
+                    let room = room.min(usize::try_from(left).unwrap_or(room));
+                    link.append_to(body, room).await
+                }
+                _ => link.more_of(CHUNKS_READ).await,
+            };
+            let got = got.map_err(|e| broke(&e))?;
             link.conn.watch().clear();
             if got == 0 {
                 return match self.remaining {
@@ -185,14 +198,21 @@ impl<T: Transport> Inbound<T> {
                     _ => Err(broke(&io::ErrorKind::UnexpectedEof.into())),
                 };
             }
+            if let Remaining::Length(left) = &mut self.remaining {
+                *left -= got as u64;
+                if *left == 0 {
+                    self.remaining = Remaining::Done;
+                }
+                return Ok(());
+            }
         }
         let input = &link.input[link.pos..];
         match &mut self.remaining {
             Remaining::Done => {}
             Remaining::Length(left) => {
-                let n = input
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let left_now = usize::try_from(*left).unwrap_or(usize::MAX);
+                let n = input.len().min(left_now);
+                body.reserve_exact(left_now.min(DOCUMENT_READ));
                 body.extend_from_slice(&input[..n]);
                 link.pos += n;
                 *left -= n as u64;

@@ -121,13 +121,37 @@ impl<T: Transport> Link<T> {
 
     /// Reads more bytes into the input buffer, whose consumed bytes are dropped first.
     pub(crate) async fn more(&mut self) -> io::Result<usize> {
+        self.more_of(BODY_READ).await
+    }
+
+    /// The same, with room for at least so many.
+    pub(crate) async fn more_of(&mut self, room: usize) -> io::Result<usize> {
         let mut input = std::mem::take(&mut self.input);
         input.drain(..self.pos);
         self.pos = 0;
-        input.reserve(BODY_READ);
+        input.reserve(room);
         let (got, input) = self.conn.read_buf(input).await;
         self.input = input;
         got
+    }
+
+    /// Appends at least one and at most `most` bytes to `body`, of a connection from which all that came was taken.
+    pub(crate) async fn append_to(&mut self, body: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let mut whole = std::mem::take(body);
+        let before = whole.len();
+        whole.reserve_exact(most);
+        let (got, whole) = self.conn.read_buf(whole).await;
+        *body = whole;
+        let got = got?;
+        // There may have been more room than asked for. What comes behind a body is nobody's, and keeps this
+        // connection from being used again.
+        if got > most {
+            self.input.clear();
+            self.pos = 0;
+            self.input.extend_from_slice(&body[before + most..]);
+            body.truncate(before + most);
+        }
+        Ok(got.min(most))
     }
 }
 

@@ -97,7 +97,7 @@ impl<C: Connector> S3Store<C> {
         }
         let mut call = self.call(Method::GET, bucket, None, &query);
         let (_, body) = self.fetch(&mut call).await?;
-        let list = ListVersionsResult::parse(&body)?;
+        let list = ListVersionsResult::parse(&body.into())?;
         if list.is_truncated && list.next.is_none() {
             let what = "a truncated listing of versions without a marker";
             return Err(BackendError::Protocol(what.into()));

@@ -85,7 +85,7 @@ async fn check(history: &History, questions: &[Question]) {
             let objects = listed
                 .objects
                 .iter()
-                .map(|o| (o.key.to_vec(), usize::try_from(o.len).ok()));
+                .map(|o| (o.key.to_vec(), usize::try_from(o.size).ok()));
             let mut items: Vec<_> = objects
                 .chain(listed.common_prefixes.iter().map(|p| (p.to_vec(), None)))
                 .collect();
@@ -140,8 +140,8 @@ async fn entries_say_what_head_says() {
         panic!("one entry")
     };
     assert_eq!(
-        (entry.len, &entry.etag, entry.last_modified),
-        (head.len, &head.etag, head.last_modified)
+        (entry.size, &*entry.etag, entry.last_modified),
+        (head.len, &*head.etag, head.last_modified)
     );
     assert_eq!(entry.storage_class.as_deref(), Some("STANDARD_IA"));
     assert!(page.next.is_none());

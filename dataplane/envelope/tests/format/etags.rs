@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use sealgate_envelope::{BackendEtag, ClientEtag};
 
 fn to_client(etag: &str) -> String {
-    BackendEtag(etag.into()).to_client().0
+    let client = BackendEtag(etag.into()).to_client().0;
+    let pieces = BackendEtag::client_pieces(etag.as_bytes()).concat();
+    assert_eq!(pieces, client.as_bytes(), "{etag}");
+    client
 }
 
 fn to_backend(etag: &str) -> Option<String> {

@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sealgate_backend::types::{ListPage, ListRequest, ListedObject, Location};
-use sealgate_envelope::Envelope;
+use sealgate_backend::types::{ListPage, ListRequest, Location};
 use sealgate_envelope::law::{CipherLen, listed_plain_len};
+use sealgate_envelope::{BackendEtag, Envelope};
 use sealgate_s3::conditions::Conditions;
 use sealgate_s3::error::S3Error;
 use sealgate_s3::route::{Operation, RawKey};
-use sealgate_s3::xml::{Contents, ListObjectsResult, Owner, Paging};
+use sealgate_s3::xml::{Contents, ListObjectsResult, Paging};
 use sealgate_uring::Connector;
 
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::marker;
 use crate::object::{ENVELOPE, client_etag, plain_len};
 use crate::reply::Reply;
 use crate::request::{Request, STAGING_PREFIX};
-use crate::snapshot::Listing;
+use crate::snapshot::{BucketRule, Listing};
 
 /// S3's limit on a page.
 pub(crate) const MAX_PAGE: usize = 1000;
@@ -74,7 +74,7 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
             next_marker: last.filter(|_| truncated),
         }
     };
-    let result = ListObjectsResult {
+    let mut result = ListObjectsResult {
         name: bucket.to_owned(),
         prefix,
         delimiter,
@@ -82,10 +82,25 @@ pub(crate) async fn run<C: Connector>(rq: &Request<'_, C>) -> Result<Reply, Fail
         url_encoded,
         is_truncated: truncated,
         paging,
-        contents: contents(rq, bucket, page.objects).await?,
+        contents: page.objects,
         common_prefixes: page.common_prefixes,
     };
-    Ok(Reply::xml(result.to_xml()))
+    let rules = rq.snapshot.rules(bucket);
+    if result.contents.iter().any(|o| verifies(rules.of(&o.key))) {
+        result.contents = verified(rq, bucket, result.contents).await?;
+        return Ok(Reply::xml(result.to_xml()));
+    }
+    for object in &mut result.contents {
+        object.size = computed(rules.of(&object.key), object.size).size;
+    }
+    Ok(Reply::xml(result.to_xml_with(|object| {
+        let etag = object.etag.as_bytes();
+        if is_sealed(rules.of(&object.key)) {
+            BackendEtag::client_pieces(etag)
+        } else {
+            [etag, b"", b"", b""]
+        }
+    })))
 }
 
 /// A page size as S3 reads it: 1,000 when absent, refused when negative.
@@ -155,25 +170,20 @@ pub(crate) async fn shows_any<C: Connector>(
     Ok(!page.objects.is_empty())
 }
 
-/// What clients see of listed objects.
-async fn contents<C: Connector>(
+/// What clients see of listed objects, where some of them are asked for one by one.
+async fn verified<C: Connector>(
     rq: &Request<'_, C>,
     bucket: &str,
-    objects: Vec<ListedObject>,
+    objects: Vec<Contents>,
 ) -> Result<Vec<Contents>, Failure> {
-    if !objects.iter().any(|o| verifies(rq, bucket, &o.key)) {
-        return Ok(objects
-            .into_iter()
-            .map(|object| {
-                let seen = computed(rq, bucket, &object.key, object.len);
-                entry(object, &seen)
-            })
-            .collect());
-    }
     stream::iter(objects)
-        .map(|object| async move {
-            let seen = seen(rq, bucket, &object.key, None, object.len).await?;
-            Ok(entry(object, &seen))
+        .map(|mut object| async move {
+            let seen = seen(rq, bucket, &object.key, None, object.size).await?;
+            object.size = seen.size;
+            if seen.sealed {
+                object.etag = client_etag(&object.etag).into();
+            }
+            Ok(object)
         })
         .buffered(VERIFY_CONCURRENCY)
         .collect::<Vec<_>>()
@@ -190,11 +200,14 @@ pub(crate) struct Seen {
     pub(crate) sealed: bool,
 }
 
-/// Whether sizes at a key are learned by a HEAD of each object.
-pub(crate) fn verifies<C: Connector>(rq: &Request<'_, C>, bucket: &str, key: &[u8]) -> bool {
-    rq.snapshot
-        .rule(bucket, key)
-        .is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
+/// Whether sizes at a key with this rule are learned by a HEAD of each object.
+fn verifies(rule: Option<&BucketRule>) -> bool {
+    rule.is_some_and(|rule| rule.encrypt && rule.listing == Listing::Verify)
+}
+
+/// Whether an object at a key with this rule is taken for a sealed one.
+fn is_sealed(rule: Option<&BucketRule>) -> bool {
+    rule.is_none_or(|rule| rule.encrypt)
 }
 
 /// What a client sees of a stored object of `len` bytes, or of a version of it, the way the bucket's rule says.
@@ -205,8 +218,9 @@ pub(crate) async fn seen<C: Connector>(
     version: Option<&str>,
     len: u64,
 ) -> Result<Seen, Failure> {
-    if !verifies(rq, bucket, key) {
-        return Ok(computed(rq, bucket, key, len));
+    let rule = rq.snapshot.rule(bucket, key);
+    if !verifies(rule) {
+        return Ok(computed(rule, len));
     }
     let at = Location {
         bucket: bucket.to_owned(),
@@ -216,7 +230,7 @@ pub(crate) async fn seen<C: Connector>(
     let info = match rq.store.head(&at, &Conditions::default()).await {
         Ok(info) => info,
         // Deleted since it was listed: it is shown as it was.
-        Err(_) => return Ok(computed(rq, bucket, key, len)),
+        Err(_) => return Ok(computed(rule, len)),
     };
     let envelope = info.headers.get(&ENVELOPE);
     let plain = match envelope.and_then(|v| Envelope::decode(v.as_bytes()).ok()) {
@@ -230,31 +244,11 @@ pub(crate) async fn seen<C: Connector>(
 }
 
 /// By the size law.
-fn computed<C: Connector>(rq: &Request<'_, C>, bucket: &str, key: &[u8], len: u64) -> Seen {
-    let sealed = rq
-        .snapshot
-        .rule(bucket, key)
-        .is_none_or(|rule| rule.encrypt);
+fn computed(rule: Option<&BucketRule>, len: u64) -> Seen {
+    let sealed = is_sealed(rule);
     let plain = listed_plain_len(CipherLen(len)).filter(|_| sealed);
     Seen {
         size: plain.map_or(len, |p| p.0),
         sealed,
-    }
-}
-
-fn entry(object: ListedObject, seen: &Seen) -> Contents {
-    Contents {
-        key: object.key,
-        last_modified: object.last_modified,
-        etag: if seen.sealed {
-            client_etag(&object.etag)
-        } else {
-            object.etag
-        },
-        size: seen.size,
-        owner: object
-            .owner
-            .map(|(id, display_name)| Owner { id, display_name }),
-        storage_class: object.storage_class,
     }
 }

@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream};
 use sealgate_backend::Store;
 use sealgate_backend::types::{ListRequest, VersionsPage, VersionsRequest};
 use sealgate_s3::error::{ErrorCode, S3Error};
-use sealgate_s3::xml::{ListVersionsResult, Owner, VersionEntry};
+use sealgate_s3::xml::{ListVersionsResult, VersionEntry};
 use sealgate_uring::Connector;
 
 use super::list_objects::{AFTER_ALL, MAX_PAGE, VERIFY_CONCURRENCY, after_marker, page_size, seen};
@@ -107,7 +107,7 @@ pub(crate) async fn shows_any<C: Connector>(
 fn last_of(versions: &[VersionEntry], prefixes: &[Bytes]) -> Option<(Bytes, String)> {
     let version = versions
         .last()
-        .map(|v| (v.key.clone(), v.version_id.clone()));
+        .map(|v| (v.key.clone(), v.version_id.to_string()));
     version.max(prefixes.last().map(|p| (p.clone(), String::new())))
 }
 
@@ -128,16 +128,13 @@ async fn current<C: Connector>(
     let page = rq.store.list(bucket, &list).await?;
     let versions = page.objects.into_iter().map(|object| VersionEntry {
         key: object.key,
-        version_id: NULL.to_owned(),
+        version_id: NULL.into(),
         is_latest: true,
         is_delete_marker: false,
-        size: object.len,
+        size: object.size,
         etag: object.etag,
         last_modified: object.last_modified,
-        owner: object.owner.map(|(id, name)| Owner {
-            id,
-            display_name: name,
-        }),
+        owner: object.owner,
         storage_class: object.storage_class,
     });
     let versions: Vec<_> = versions.collect();
@@ -161,10 +158,10 @@ async fn plain<C: Connector>(
             if version.is_delete_marker {
                 return Ok(version);
             }
-            let id = Some(version.version_id.as_str());
+            let id = Some(&*version.version_id);
             let found = seen(rq, bucket, &version.key, id, version.size).await?;
             if found.sealed {
-                version.etag = client_etag(&version.etag);
+                version.etag = client_etag(&version.etag).into();
             }
             version.size = found.size;
             Ok(version)

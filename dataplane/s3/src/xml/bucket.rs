@@ -38,7 +38,7 @@ impl ListAllMyBuckets {
         for bucket in &self.buckets {
             w.open("Bucket");
             w.text("Name", &bucket.name);
-            w.text("CreationDate", &time::iso8601(bucket.created));
+            w.time("CreationDate", bucket.created);
             if let Some(region) = &bucket.region {
                 w.text("BucketRegion", region);
             }

@@ -31,7 +31,7 @@ impl CopyResult {
     fn to_xml(&self, root: &str) -> Vec<u8> {
         let mut w = Writer::document();
         w.root(root);
-        w.text("LastModified", &time::iso8601(self.last_modified));
+        w.time("LastModified", self.last_modified);
         w.etag("ETag", &self.etag);
         if let Some(checksum) = &self.checksum {
             w.text(checksum.algorithm().element(), &checksum.to_base64());

@@ -1,18 +1,23 @@
 //! `ListBucketResult`: answers of `ListObjects` and `ListObjectsV2`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use super::{Element, Writer, listed, store_document, unexpected, unquote, write_listed};
+use super::pull::Pull;
+use super::shared::Source;
+use super::{
+    Element, Fault, Text, Writer, listed, store_reader, write_listed, write_listed_content,
+};
 use crate::error::S3Error;
-use crate::time;
 
 /// Owner of an object, a bucket or an upload.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Owner {
     /// Canonical user id.
-    pub id: String,
+    pub id: Text,
     /// Name for humans; empty where the store gives none.
-    pub display_name: String,
+    pub display_name: Text,
 }
 
 impl Owner {
@@ -28,8 +33,26 @@ impl Owner {
     pub(super) fn read(parent: &Element<'_>, element: &str) -> Option<Owner> {
         let owner = parent.child(element)?;
         Some(Owner {
-            id: owner.child_text("ID").unwrap_or("").to_owned(),
-            display_name: owner.child_text("DisplayName").unwrap_or("").to_owned(),
+            id: owner.child_text("ID").unwrap_or("").into(),
+            display_name: owner.child_text("DisplayName").unwrap_or("").into(),
+        })
+    }
+
+    /// Reads the element that has just begun.
+    pub(super) fn pull(reader: &mut Pull<'_>, source: &mut Source<'_>) -> Result<Owner, Fault> {
+        let (mut id, mut display_name) = (None, None);
+        while let Some(name) = reader.child()? {
+            match name {
+                "ID" if id.is_none() => id = Some(source.text(reader.leaf()?)),
+                "DisplayName" if display_name.is_none() => {
+                    display_name = Some(source.text(reader.leaf()?));
+                }
+                _ => reader.skip()?,
+            }
+        }
+        Ok(Owner {
+            id: id.unwrap_or_default(),
+            display_name: display_name.unwrap_or_default(),
         })
     }
 }
@@ -42,13 +65,13 @@ pub struct Contents {
     /// Milliseconds since the epoch.
     pub last_modified: i64,
     /// Without quotes.
-    pub etag: String,
+    pub etag: Text,
     /// Bytes.
     pub size: u64,
     /// Owner, when asked for.
     pub owner: Option<Owner>,
     /// Storage class; `None` is `STANDARD`.
-    pub storage_class: Option<String>,
+    pub storage_class: Option<Text>,
 }
 
 /// What differs between the two versions of the operation.
@@ -100,8 +123,13 @@ pub struct ListObjectsResult {
 impl ListObjectsResult {
     /// The document, with elements in S3's order.
     pub fn to_xml(&self) -> Vec<u8> {
+        self.to_xml_with(|object| [object.etag.as_bytes(), b"", b"", b""])
+    }
+
+    /// The document with ETags that are made of these pieces.
+    pub fn to_xml_with<'s>(&'s self, etag: impl Fn(&'s Contents) -> [&'s [u8]; 4]) -> Vec<u8> {
         let url = self.url_encoded;
-        let mut w = Writer::document();
+        let mut w = Writer::document_of(self.room());
         w.root("ListBucketResult");
         w.text("Name", &self.name);
         write_listed(&mut w, "Prefix", &self.prefix, url);
@@ -142,7 +170,7 @@ impl ListObjectsResult {
         }
         w.boolean("IsTruncated", self.is_truncated);
         for object in &self.contents {
-            object.write(&mut w, url);
+            object.write(&mut w, url, etag(object));
         }
         for prefix in &self.common_prefixes {
             write_prefix(&mut w, prefix, url);
@@ -151,18 +179,46 @@ impl ListObjectsResult {
         w.finish()
     }
 
+    /// Bytes that the document takes, unless much of it has to be escaped.
+    fn room(&self) -> usize {
+        let entry = |key: &Bytes, elements: usize| elements + key.len();
+        let objects = self.contents.iter().map(|object| {
+            let owner = object.owner.as_ref();
+            let owner = owner.map_or(0, |o| 64 + o.id.len() + o.display_name.len());
+            entry(&object.key, 208 + object.etag.len()) + owner
+        });
+        let prefixes = self.common_prefixes.iter().map(|prefix| entry(prefix, 56));
+        1024 + objects.sum::<usize>() + prefixes.sum::<usize>()
+    }
+
     /// Reads a store's document of either version.
-    pub fn parse(body: &[u8]) -> Result<Self, S3Error> {
-        let root = store_document(body, "ListBucketResult")?;
-        let url = is_url_encoded(&root);
-        let bytes = |name| root.child_text(name).map(|t| listed(t, url));
-        let text = |name| root.child_text(name).map(str::to_owned);
-        let contents: Vec<_> = root
-            .children("Contents")
-            .map(|c| Contents::read(c, url))
-            .collect::<Result<_, _>>()?;
-        let common_prefixes = read_prefixes(&root, url);
-        let v1 = root.child("Marker").is_some() && root.child("KeyCount").is_none();
+    pub fn parse(body: &Bytes) -> Result<Self, S3Error> {
+        const ROOT: &str = "ListBucketResult";
+        let reader = store_reader(body, ROOT)?;
+        Self::pull(reader, &mut Source::new(body)).map_err(|fault| fault.of(ROOT))
+    }
+
+    fn pull(mut reader: Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
+        let mut head = Head::default();
+        let mut contents: Vec<Contents> = Vec::new();
+        let mut common_prefixes = Vec::new();
+        while let Some(name) = reader.child()? {
+            match name {
+                "Contents" => contents.push(Contents::pull(&mut reader, source)?),
+                "CommonPrefixes" => pull_prefixes(&mut reader, source, &mut common_prefixes)?,
+                name => head.pull(name, &mut reader)?,
+            }
+        }
+        reader.finish()?;
+        let url = head.is_url_encoded();
+        if url {
+            let keys = contents.iter_mut().map(|object| &mut object.key);
+            keys.chain(&mut common_prefixes)
+                .for_each(|key| source.decode(key));
+        }
+        let bytes = |name| head.text(name).map(|t| listed(t, url));
+        let text = |name| head.text(name).filter(|t| !t.is_empty()).map(str::to_owned);
+        let v1 = head.text("Marker").is_some() && head.text("KeyCount").is_none();
         let paging = if v1 {
             Paging::V1 {
                 marker: bytes("Marker").unwrap_or_default(),
@@ -171,9 +227,9 @@ impl ListObjectsResult {
         } else {
             Paging::V2 {
                 start_after: bytes("StartAfter").filter(|s| !s.is_empty()),
-                continuation_token: text("ContinuationToken").filter(|t| !t.is_empty()),
-                next_continuation_token: text("NextContinuationToken").filter(|t| !t.is_empty()),
-                key_count: root
+                continuation_token: text("ContinuationToken"),
+                next_continuation_token: text("NextContinuationToken"),
+                key_count: head
                     .number("KeyCount")
                     .unwrap_or((contents.len() + common_prefixes.len()) as u64),
             }
@@ -182,9 +238,9 @@ impl ListObjectsResult {
             name: text("Name").unwrap_or_default(),
             prefix: bytes("Prefix").unwrap_or_default(),
             delimiter: bytes("Delimiter").unwrap_or_default(),
-            max_keys: root.number("MaxKeys").unwrap_or(0),
+            max_keys: head.number("MaxKeys").unwrap_or(0),
             url_encoded: url,
-            is_truncated: root.flag("IsTruncated"),
+            is_truncated: head.flag("IsTruncated"),
             paging,
             contents,
             common_prefixes,
@@ -204,43 +260,115 @@ impl ListObjectsResult {
 }
 
 impl Contents {
-    fn write(&self, w: &mut Writer, url: bool) {
-        w.open("Contents");
-        write_listed(w, "Key", &self.key, url);
-        w.text("LastModified", &time::iso8601(self.last_modified));
-        w.etag("ETag", &self.etag);
-        w.number("Size", self.size);
+    fn write(&self, w: &mut Writer, url: bool, etag: [&[u8]; 4]) {
+        // A thousand times in a page: as few pieces as there can be.
+        w.markup("<Contents><Key>");
+        write_listed_content(w, &self.key, url);
+        w.markup("</Key><LastModified>");
+        w.time_content(self.last_modified);
+        w.markup("</LastModified><ETag>&quot;");
+        for piece in etag {
+            w.bytes_content(piece);
+        }
+        w.markup("&quot;</ETag><Size>");
+        w.number_content(self.size);
+        w.markup("</Size>");
         if let Some(owner) = &self.owner {
             owner.write(w, "Owner");
         }
-        w.text(
-            "StorageClass",
-            self.storage_class.as_deref().unwrap_or("STANDARD"),
-        );
-        w.close("Contents");
+        match &self.storage_class {
+            None => w.markup("<StorageClass>STANDARD</StorageClass></Contents>"),
+            Some(class) => {
+                w.text("StorageClass", class);
+                w.markup("</Contents>");
+            }
+        }
     }
 
-    fn read(e: &Element<'_>, url: bool) -> Result<Self, S3Error> {
+    /// Reads the element that has just begun; its key is as it stands there. The first of several of a name counts.
+    fn pull(reader: &mut Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
+        let (mut key, mut etag, mut owner, mut class) = (None, None, None, None);
+        let (mut modified, mut size) = (None, None);
+        while let Some(name) = reader.child()? {
+            match name {
+                "Key" if key.is_none() => key = Some(source.bytes(reader.leaf()?)),
+                "LastModified" if modified.is_none() => {
+                    modified = Some(source.time(reader.leaf()?))
+                }
+                "ETag" if etag.is_none() => etag = Some(source.etag(reader.leaf()?)),
+                "Size" if size.is_none() => size = Some(source.number(reader.leaf()?)),
+                "StorageClass" if class.is_none() => class = Some(source.class(reader.leaf()?)),
+                "Owner" if owner.is_none() => owner = Some(Owner::pull(reader, source)?),
+                _ => reader.skip()?,
+            }
+        }
         Ok(Self {
-            key: e
-                .child_text("Key")
-                .map(|k| listed(k, url))
-                .ok_or_else(|| unexpected("an object without Key"))?,
-            last_modified: e
-                .child_text("LastModified")
-                .and_then(time::parse_iso8601)
-                .unwrap_or(0),
-            etag: unquote(e.child_text("ETag").unwrap_or("")).to_owned(),
-            size: e
-                .number("Size")
-                .ok_or_else(|| unexpected("an object without Size"))?,
-            owner: Owner::read(e, "Owner"),
-            storage_class: e
-                .child_text("StorageClass")
-                // Most objects have the default: no copy of its name for each.
-                .filter(|s| !matches!(*s, "" | "STANDARD"))
-                .map(str::to_owned),
+            key: key.ok_or(Fault::Without("an object without Key"))?,
+            last_modified: modified.flatten().unwrap_or(0),
+            etag: etag.unwrap_or_default(),
+            size: size
+                .flatten()
+                .ok_or(Fault::Without("an object without Size"))?,
+            owner,
+            // Most objects have the default.
+            storage_class: class.flatten().filter(|s| *s != "STANDARD"),
         })
+    }
+}
+
+/// The elements of a page that are about all of it.
+#[derive(Default)]
+pub(super) struct Head<'d>(Vec<(&'static str, Cow<'d, str>)>);
+
+impl<'d> Head<'d> {
+    /// Those of objects and of versions; all others are passed over.
+    const NAMES: [&'static str; 16] = [
+        "Name",
+        "Prefix",
+        "Delimiter",
+        "MaxKeys",
+        "EncodingType",
+        "IsTruncated",
+        "Marker",
+        "NextMarker",
+        "KeyCount",
+        "StartAfter",
+        "ContinuationToken",
+        "NextContinuationToken",
+        "KeyMarker",
+        "VersionIdMarker",
+        "NextKeyMarker",
+        "NextVersionIdMarker",
+    ];
+
+    /// Reads the element that has just begun; the first of several of a name counts.
+    pub(super) fn pull(&mut self, name: &str, reader: &mut Pull<'d>) -> Result<(), Fault> {
+        match Self::NAMES.into_iter().find(|n| *n == name) {
+            Some(name) if self.text(name).is_none() => {
+                self.0.push((name, reader.leaf()?.into_text()));
+                Ok(())
+            }
+            _ => Ok(reader.skip()?),
+        }
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let of_name = self.0.iter().find(|(n, _)| *n == name);
+        of_name.map(|(_, text)| &**text)
+    }
+
+    pub(super) fn is_url_encoded(&self) -> bool {
+        self.text("EncodingType")
+            .is_some_and(|t| t.trim().eq_ignore_ascii_case("url"))
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.text(name)
+            .is_some_and(|t| t.trim().eq_ignore_ascii_case("true"))
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.trim().parse().ok()
     }
 }
 
@@ -263,6 +391,21 @@ pub(super) fn read_prefixes(root: &Element<'_>, url: bool) -> Vec<Bytes> {
         .collect()
 }
 
+/// Reads the element that has just begun. There is one per prefix as S3 writes it, or several prefixes in one.
+pub(super) fn pull_prefixes(
+    reader: &mut Pull<'_>,
+    source: &mut Source<'_>,
+    prefixes: &mut Vec<Bytes>,
+) -> Result<(), Fault> {
+    while let Some(name) = reader.child()? {
+        match name {
+            "Prefix" => prefixes.push(source.bytes(reader.leaf()?)),
+            _ => reader.skip()?,
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,8 +422,8 @@ mod tests {
                 etag: "abc-0".into(),
                 size: u64::MAX,
                 owner: Some(Owner {
-                    id: k.clone(),
-                    display_name: String::new(),
+                    id: k.as_str().into(),
+                    display_name: Text::default(),
                 }),
                 storage_class: Some("GLACIER".into()),
             })
@@ -315,7 +458,7 @@ mod tests {
         #[test]
         fn listings_round_trip(url: bool, v1: bool, keys in proptest::collection::vec("(?s:[^\0]{1,20})", 0..5)) {
             let p = page(url, keys, v1);
-            prop_assert_eq!(ListObjectsResult::parse(&p.to_xml()).unwrap(), p);
+            prop_assert_eq!(ListObjectsResult::parse(&p.to_xml().into()).unwrap(), p);
         }
     }
 
@@ -338,14 +481,30 @@ mod tests {
 
     #[test]
     fn an_error_in_place_of_a_listing_is_that_error() {
-        let e = ListObjectsResult::parse(b"<Error><Code>NoSuchBucket</Code></Error>").unwrap_err();
+        let parse = |text: &'static str| ListObjectsResult::parse(&Bytes::from(text));
+        let e = parse("<Error><Code>NoSuchBucket</Code></Error>").unwrap_err();
         assert_eq!(e.code, crate::error::ErrorCode::NoSuchBucket);
-        assert!(ListObjectsResult::parse(b"<html/>").is_err());
-        assert!(
-            ListObjectsResult::parse(
-                b"<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>"
-            )
-            .is_err()
-        );
+        for bad in [
+            "<html/>",
+            "<ListBucketResult><Contents><Key>k</Key></Contents></ListBucketResult>",
+            "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_read_and_written_without_an_allocation_per_object() {
+        let keys = (0..1000).map(|n| format!("a/folder/{n:06}")).collect();
+        let document = Bytes::from(page(true, keys, false).to_xml());
+        let page = ListObjectsResult::parse(&document).unwrap();
+        let within = document.as_ptr_range();
+        for object in &page.contents {
+            let owner = object.owner.as_ref().unwrap();
+            for shared in [&object.key[..], object.etag.as_bytes(), owner.id.as_bytes()] {
+                assert!(within.contains(&shared.as_ptr()), "{object:?}");
+            }
+        }
+        assert!(page.to_xml().len() <= page.room());
     }
 }

@@ -270,7 +270,7 @@ impl ListPartsResult {
         for part in &self.parts {
             w.open("Part");
             w.number("PartNumber", part.number.into());
-            w.text("LastModified", &time::iso8601(part.last_modified));
+            w.time("LastModified", part.last_modified);
             w.etag("ETag", &part.etag);
             w.number("Size", part.size);
             w.close("Part");
@@ -398,7 +398,7 @@ impl ListMultipartUploadsResult {
                 "StorageClass",
                 upload.storage_class.as_deref().unwrap_or("STANDARD"),
             );
-            w.text("Initiated", &time::iso8601(upload.initiated));
+            w.time("Initiated", upload.initiated);
             w.close("Upload");
         }
         for prefix in &self.common_prefixes {
@@ -472,7 +472,7 @@ mod tests {
     proptest! {
         #[test]
         fn documents_round_trip(key in "(?s:[^\0]{1,20})", url: bool, n in 1u16..=10_000, size: u64) {
-            let owner = Owner { id: key.clone(), display_name: "d".into() };
+            let owner = Owner { id: key.as_str().into(), display_name: "d".into() };
             let init = InitiateMultipartUploadResult { bucket: "b".into(), key: b(&key), upload_id: "u".into() };
             prop_assert_eq!(InitiateMultipartUploadResult::parse(&init.to_xml()).unwrap(), init);
             let parts = ListPartsResult {

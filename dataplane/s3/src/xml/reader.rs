@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::rc::Rc;
 
-use quick_xml::Reader;
-use quick_xml::events::{BytesRef, BytesStart, Event};
+use super::pull::{Event, Pull};
 
 /// What a document may cost.
 #[derive(Clone, Copy, Debug)]
@@ -67,15 +65,15 @@ impl fmt::Display for XmlError {
 impl std::error::Error for XmlError {}
 
 /// An element: its local name (namespaces are ignored), the text directly in it, and the elements in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Element<'a> {
-    name: Rc<str>,
+    name: &'a str,
     text: Cow<'a, str>,
     children: Vec<Element<'a>>,
 }
 
 impl<'a> Element<'a> {
-    fn new(name: Rc<str>) -> Self {
+    fn new(name: &'a str) -> Self {
         Self {
             name,
             text: Cow::Borrowed(""),
@@ -85,72 +83,40 @@ impl<'a> Element<'a> {
 
     /// Parses a whole document and gives its root element.
     pub fn parse(document: &'a [u8], limits: &Limits) -> Result<Element<'a>, XmlError> {
-        if document.len() > limits.bytes {
-            return Err(XmlError::TooLarge);
-        }
-        let text = std::str::from_utf8(document).map_err(|_| XmlError::Encoding)?;
-        // Stores send white space ahead of the document to keep a connection alive (S3-TRAPS 12).
-        let text = text.trim_start_matches('\u{feff}').trim_start();
-        let mut reader = Reader::from_str(text);
+        let mut reader = Pull::new(document, limits)?;
+        let mut current = Element::new(reader.root()?);
+        // The elements around it: the reader bounds how many.
         let mut open: Vec<Element<'a>> = Vec::new();
-        let mut names = Names::default();
-        let mut root = None;
-        let mut elements = 0;
         loop {
-            let event = reader
-                .read_event()
-                .map_err(|e| XmlError::Malformed(e.to_string()))?;
-            match event {
-                Event::Start(start) => {
-                    elements += 1;
-                    if open.len() == limits.depth || elements > limits.elements {
-                        return Err(XmlError::TooLarge);
-                    }
-                    if root.is_some() {
-                        return Err(XmlError::Malformed("two root elements".into()));
-                    }
-                    open.push(Element::new(names.local(&start)));
+            match reader.next()? {
+                Event::Start(name) => {
+                    open.push(std::mem::replace(&mut current, Element::new(name)))
                 }
-                Event::Empty(start) => {
-                    elements += 1;
-                    if open.len() == limits.depth || elements > limits.elements {
-                        return Err(XmlError::TooLarge);
+                Event::End => match open.pop() {
+                    Some(parent) => {
+                        let child = std::mem::replace(&mut current, parent);
+                        current.children.push(child);
                     }
-                    if root.is_some() {
-                        return Err(XmlError::Malformed("two root elements".into()));
-                    }
-                    let element = Element::new(names.local(&start));
-                    attach(element, &mut open, &mut root);
+                    None => break,
+                },
+                Event::Text(text) if current.text.is_empty() => current.text = Cow::Borrowed(text),
+                Event::Text(text) => current.text.to_mut().push_str(text),
+                Event::Char(c) => {
+                    let text = current.text.to_mut();
+                    // Room for an ETag at once.
+                    text.reserve(40);
+                    text.push(c);
                 }
-                Event::End(_) => {
-                    // The parser checks that names match, so there is one open.
-                    let element = open
-                        .pop()
-                        .ok_or_else(|| XmlError::Malformed("unexpected end".into()))?;
-                    attach(element, &mut open, &mut root);
-                }
-                Event::Text(text) => append(&mut open, text.into_inner())?,
-                Event::CData(text) => append(&mut open, text.into_inner())?,
-                Event::GeneralRef(reference) => {
-                    let c = resolve(&reference)?;
-                    append_char(&mut open, c)?;
-                }
-                Event::DocType(_) => return Err(XmlError::Dtd),
-                Event::Comment(_) | Event::Decl(_) | Event::PI(_) => {}
                 Event::Eof => break,
             }
         }
-        if !open.is_empty() {
-            return Err(XmlError::Malformed(
-                "the document ends inside an element".into(),
-            ));
-        }
-        root.ok_or_else(|| XmlError::Malformed("no root element".into()))
+        reader.finish()?;
+        Ok(current)
     }
 
     /// Local name.
     pub fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     /// Text directly inside.
@@ -160,7 +126,7 @@ impl<'a> Element<'a> {
 
     /// The first element of this name directly inside.
     pub fn child(&self, name: &str) -> Option<&Element<'a>> {
-        self.children.iter().find(|c| &*c.name == name)
+        self.children.iter().find(|c| c.name == name)
     }
 
     /// The elements in it, whatever their names.
@@ -170,7 +136,7 @@ impl<'a> Element<'a> {
 
     /// All elements of this name directly inside.
     pub fn children<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s Element<'a>> {
-        self.children.iter().filter(move |c| &*c.name == name)
+        self.children.iter().filter(move |c| c.name == name)
     }
 
     /// Text of the first element of this name directly inside.
@@ -187,79 +153,6 @@ impl<'a> Element<'a> {
     /// Number in the first element of this name.
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
         self.child_text(name)?.trim().parse().ok()
-    }
-}
-
-fn attach<'a>(element: Element<'a>, open: &mut [Element<'a>], root: &mut Option<Element<'a>>) {
-    match open.last_mut() {
-        Some(parent) => parent.children.push(element),
-        None => *root = Some(element),
-    }
-}
-
-fn append<'a>(open: &mut [Element<'a>], text: Cow<'a, str>) -> Result<(), XmlError> {
-    match open.last_mut() {
-        Some(element) if element.text.is_empty() => element.text = text,
-        Some(element) => element.text.to_mut().push_str(&text),
-        None if text.trim().is_empty() => {}
-        None => {
-            return Err(XmlError::Malformed(
-                "text outside of the root element".into(),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The same of one character, as of the quotes around every ETag of a listing.
-fn append_char(open: &mut [Element<'_>], c: char) -> Result<(), XmlError> {
-    match open.last_mut() {
-        Some(element) => {
-            let text = element.text.to_mut();
-            // Room for an ETag at once.
-            text.reserve(40);
-            text.push(c);
-            Ok(())
-        }
-        None => append(open, Cow::Owned(c.to_string())),
-    }
-}
-
-/// Names of elements seen, which a listing repeats thousands of times: each is kept once.
-#[derive(Default)]
-struct Names(Vec<Rc<str>>);
-
-impl Names {
-    /// More different names than any document of S3's has.
-    const MAX: usize = 32;
-
-    fn local(&mut self, start: &BytesStart<'_>) -> Rc<str> {
-        let name = start.local_name();
-        let name: &str = name.as_ref();
-        if let Some(known) = self.0.iter().find(|known| &***known == name) {
-            return Rc::clone(known);
-        }
-        let name = Rc::from(name);
-        if self.0.len() < Self::MAX {
-            self.0.push(Rc::clone(&name));
-        }
-        name
-    }
-}
-
-/// The five entities of XML and character references; there are no others without a DTD.
-fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
-    let unknown = || XmlError::Malformed("unknown entity".into());
-    match &**reference {
-        "lt" => Ok('<'),
-        "gt" => Ok('>'),
-        "amp" => Ok('&'),
-        "quot" => Ok('"'),
-        "apos" => Ok('\''),
-        _ => reference
-            .resolve_char_ref()
-            .map_err(|_| unknown())?
-            .ok_or_else(unknown),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use super::list_objects::{is_url_encoded, read_prefixes, write_prefix};
-use super::{Element, Owner, Writer, listed, store_document, unexpected, unquote, write_listed};
+use super::list_objects::{Head, pull_prefixes, write_prefix};
+use super::pull::Pull;
+use super::shared::Source;
+use super::{Fault, Owner, Text, Writer, listed, store_document, store_reader, write_listed};
 use crate::error::S3Error;
-use crate::time;
 
 /// One version of an object, or a delete marker.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -13,7 +14,7 @@ pub struct VersionEntry {
     /// Key bytes.
     pub key: Bytes,
     /// The store's id of the version; `null` for one from before versioning.
-    pub version_id: String,
+    pub version_id: Text,
     /// Whether it is what a read without a version id meets.
     pub is_latest: bool,
     /// Whether it marks a deletion and has no bytes.
@@ -21,13 +22,13 @@ pub struct VersionEntry {
     /// Bytes; 0 of a delete marker.
     pub size: u64,
     /// Without quotes; empty of a delete marker.
-    pub etag: String,
+    pub etag: Text,
     /// Milliseconds since the epoch.
     pub last_modified: i64,
     /// Owner, when known.
     pub owner: Option<Owner>,
     /// Storage class, when known.
-    pub storage_class: Option<String>,
+    pub storage_class: Option<Text>,
 }
 
 /// A page of a bucket's versions.
@@ -94,31 +95,46 @@ impl ListVersionsResult {
     }
 
     /// Reads a store's document.
-    pub fn parse(body: &[u8]) -> Result<Self, S3Error> {
-        let root = store_document(body, Self::ROOT)?;
-        let url = is_url_encoded(&root);
-        let bytes = |name| root.child_text(name).map(|t| listed(t, url));
-        let versions = root
-            .elements()
-            .filter(|e| matches!(e.name(), "Version" | "DeleteMarker"))
-            .map(|e| VersionEntry::read(e, url))
-            .collect::<Result<_, _>>()?;
-        let next = bytes("NextKeyMarker").map(|key| {
-            let id = root.child_text("NextVersionIdMarker").unwrap_or("");
-            (key, id.to_owned())
-        });
+    pub fn parse(body: &Bytes) -> Result<Self, S3Error> {
+        let reader = store_reader(body, Self::ROOT)?;
+        Self::pull(reader, &mut Source::new(body)).map_err(|fault| fault.of(Self::ROOT))
+    }
+
+    fn pull(mut reader: Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
+        let mut head = Head::default();
+        let mut versions: Vec<VersionEntry> = Vec::new();
+        let mut common_prefixes = Vec::new();
+        while let Some(name) = reader.child()? {
+            match name {
+                "Version" | "DeleteMarker" => {
+                    let marks = name == "DeleteMarker";
+                    versions.push(VersionEntry::pull(marks, &mut reader, source)?);
+                }
+                "CommonPrefixes" => pull_prefixes(&mut reader, source, &mut common_prefixes)?,
+                name => head.pull(name, &mut reader)?,
+            }
+        }
+        reader.finish()?;
+        let url = head.is_url_encoded();
+        if url {
+            let keys = versions.iter_mut().map(|version| &mut version.key);
+            keys.chain(&mut common_prefixes)
+                .for_each(|key| source.decode(key));
+        }
+        let bytes = |name| head.text(name).map(|t| listed(t, url));
+        let text = |name| head.text(name).unwrap_or("").to_owned();
         Ok(Self {
-            name: root.child_text("Name").unwrap_or("").to_owned(),
+            name: text("Name"),
             prefix: bytes("Prefix").unwrap_or_default(),
             delimiter: bytes("Delimiter").unwrap_or_default(),
             key_marker: bytes("KeyMarker").unwrap_or_default(),
-            version_id_marker: root.child_text("VersionIdMarker").unwrap_or("").to_owned(),
-            max_keys: root.number("MaxKeys").unwrap_or(0),
+            version_id_marker: text("VersionIdMarker"),
+            max_keys: head.number("MaxKeys").unwrap_or(0),
             url_encoded: url,
-            is_truncated: root.flag("IsTruncated"),
-            next,
+            is_truncated: head.flag("IsTruncated"),
+            next: bytes("NextKeyMarker").map(|key| (key, text("NextVersionIdMarker"))),
             versions,
-            common_prefixes: read_prefixes(&root, url),
+            common_prefixes,
         })
     }
 }
@@ -134,7 +150,7 @@ impl VersionEntry {
         write_listed(w, "Key", &self.key, url);
         w.text("VersionId", &self.version_id);
         w.boolean("IsLatest", self.is_latest);
-        w.text("LastModified", &time::iso8601(self.last_modified));
+        w.time("LastModified", self.last_modified);
         if !self.is_delete_marker {
             w.etag("ETag", &self.etag);
             w.number("Size", self.size);
@@ -149,29 +165,42 @@ impl VersionEntry {
         w.close(element);
     }
 
-    fn read(e: &Element<'_>, url: bool) -> Result<Self, S3Error> {
+    /// Reads the element that has just begun; its key is as it stands there. The first of several of a name counts.
+    fn pull(
+        is_delete_marker: bool,
+        reader: &mut Pull<'_>,
+        source: &mut Source<'_>,
+    ) -> Result<Self, Fault> {
+        let (mut key, mut id, mut etag, mut owner, mut class) = (None, None, None, None, None);
+        let (mut latest, mut modified, mut size) = (None, None, None);
+        while let Some(name) = reader.child()? {
+            match name {
+                "Key" if key.is_none() => key = Some(source.bytes(reader.leaf()?)),
+                "VersionId" if id.is_none() => id = Some(source.text(reader.leaf()?)),
+                "IsLatest" if latest.is_none() => {
+                    let text = reader.leaf()?.into_text();
+                    latest = Some(text.trim().eq_ignore_ascii_case("true"));
+                }
+                "LastModified" if modified.is_none() => {
+                    modified = Some(source.time(reader.leaf()?))
+                }
+                "ETag" if etag.is_none() => etag = Some(source.etag(reader.leaf()?)),
+                "Size" if size.is_none() => size = Some(source.number(reader.leaf()?)),
+                "StorageClass" if class.is_none() => class = Some(source.class(reader.leaf()?)),
+                "Owner" if owner.is_none() => owner = Some(Owner::pull(reader, source)?),
+                _ => reader.skip()?,
+            }
+        }
         Ok(Self {
-            key: e
-                .child_text("Key")
-                .map(|k| listed(k, url))
-                .ok_or_else(|| unexpected("a version without Key"))?,
-            version_id: e
-                .child_text("VersionId")
-                .ok_or_else(|| unexpected("a version without VersionId"))?
-                .to_owned(),
-            is_latest: e.flag("IsLatest"),
-            is_delete_marker: e.name() == "DeleteMarker",
-            size: e.number("Size").unwrap_or(0),
-            etag: unquote(e.child_text("ETag").unwrap_or("")).to_owned(),
-            last_modified: e
-                .child_text("LastModified")
-                .and_then(time::parse_iso8601)
-                .unwrap_or(0),
-            owner: Owner::read(e, "Owner"),
-            storage_class: e
-                .child_text("StorageClass")
-                .filter(|s| !s.is_empty())
-                .map(str::to_owned),
+            key: key.ok_or(Fault::Without("a version without Key"))?,
+            version_id: id.ok_or(Fault::Without("a version without VersionId"))?,
+            is_latest: latest.unwrap_or(false),
+            is_delete_marker,
+            size: size.flatten().unwrap_or(0),
+            etag: etag.unwrap_or_default(),
+            last_modified: modified.flatten().unwrap_or(0),
+            owner,
+            storage_class: class.flatten(),
         })
     }
 }
@@ -236,14 +265,14 @@ mod tests {
 
     #[test]
     fn versions_and_delete_markers_of_a_page() {
-        let page = ListVersionsResult::parse(
+        let page = ListVersionsResult::parse(&Bytes::from_static(
             b"<ListVersionsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>\
               <NextKeyMarker>a%20b</NextKeyMarker><NextVersionIdMarker>v1</NextVersionIdMarker>\
               <Version><Key>a%20b</Key><VersionId>v2</VersionId><IsLatest>true</IsLatest><Size>7</Size></Version>\
               <Version><Key>a%20b</Key><VersionId>v1</VersionId><IsLatest>false</IsLatest><Size>5</Size></Version>\
               <DeleteMarker><Key>c</Key><VersionId>null</VersionId><IsLatest>true</IsLatest></DeleteMarker>\
               </ListVersionsResult>",
-        )
+        ))
         .unwrap();
         assert!(page.is_truncated);
         assert_eq!(page.next, Some((Bytes::from("a b"), "v1".to_owned())));
@@ -268,10 +297,8 @@ mod tests {
                 (&b"c"[..], "null", true, true, 0),
             ]
         );
-        assert!(
-            ListVersionsResult::parse(b"<ListVersionsResult><Version/></ListVersionsResult>")
-                .is_err()
-        );
+        let without = Bytes::from("<ListVersionsResult><Version/></ListVersionsResult>");
+        assert!(ListVersionsResult::parse(&without).is_err());
     }
 
     #[test]
@@ -306,7 +333,10 @@ mod tests {
                 common_prefixes: vec!["a +/".into()],
             };
             let text = String::from_utf8(page.to_xml()).unwrap();
-            assert_eq!(ListVersionsResult::parse(text.as_bytes()).unwrap(), page);
+            assert_eq!(
+                ListVersionsResult::parse(&Bytes::from(text.clone())).unwrap(),
+                page
+            );
             let marker = text.split("<DeleteMarker>").nth(1).unwrap();
             let marker = marker.split("</DeleteMarker>").next().unwrap();
             assert!(!marker.contains("ETag") && !marker.contains("Size"));

@@ -2,26 +2,35 @@
 
 use std::io::Write as _;
 
-use crate::encoding::encode_key;
+use crate::encoding::{all_plain, encode_key};
+use crate::time::DateWriter;
 
 /// Builds one document, without indentation, as S3 does.
 #[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
+    dates: DateWriter,
 }
 
 impl Writer {
     /// A document that begins with the XML declaration.
     pub fn document() -> Self {
-        let mut out = Vec::with_capacity(512);
+        Self::document_of(512)
+    }
+
+    /// The same, with room for so many bytes.
+    pub fn document_of(bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(bytes);
         out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-        Self { out }
+        let dates = DateWriter::default();
+        Self { out, dates }
     }
 
     /// A document without the XML declaration, for when that was sent before.
     pub fn fragment() -> Self {
         Self {
             out: Vec::with_capacity(512),
+            dates: DateWriter::default(),
         }
     }
 
@@ -48,30 +57,55 @@ impl Writer {
         self.out.push(b'>');
     }
 
+    /// Tags, as they are.
+    pub(super) fn markup(&mut self, tags: &'static str) {
+        self.out.extend_from_slice(tags.as_bytes());
+    }
+
     /// Text inside the element that is open.
     pub fn content(&mut self, text: &str) {
+        escape(text.as_bytes(), &mut self.out);
+    }
+
+    /// The same of bytes; what is not UTF-8 of them is replaced.
+    pub(super) fn bytes_content(&mut self, text: &[u8]) {
         escape(text, &mut self.out);
+    }
+
+    /// Bytes inside the element that is open, percent-encoded; then none of it needs XML's own escapes.
+    pub(super) fn percent_encoded_content(&mut self, bytes: &[u8]) {
+        encode_key(bytes, &mut self.out);
+    }
+
+    /// A number inside the element that is open.
+    pub(super) fn number_content(&mut self, n: u64) {
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+    }
+
+    /// A time inside the element that is open, given in milliseconds since the epoch.
+    pub(super) fn time_content(&mut self, unix_millis: i64) {
+        self.out.extend_from_slice(&self.dates.write(unix_millis));
     }
 
     /// An element that holds text.
     pub fn text(&mut self, name: &str, text: &str) {
         self.open(name);
-        escape(text, &mut self.out);
-        self.close(name);
-    }
-
-    /// An element that holds what is percent-encoded there; none of it needs XML's own escapes.
-    pub fn percent_encoded(&mut self, name: &str, bytes: &[u8]) {
-        self.open(name);
-        encode_key(bytes, &mut self.out);
+        self.content(text);
         self.close(name);
     }
 
     /// An element that holds a number.
     pub fn number(&mut self, name: &str, n: u64) {
         self.open(name);
-        // Writing to a vector cannot fail.
-        let _ = write!(self.out, "{n}");
+        self.number_content(n);
+        self.close(name);
+    }
+
+    /// An element that holds a time, given in milliseconds since the epoch.
+    pub fn time(&mut self, name: &str, unix_millis: i64) {
+        self.open(name);
+        self.time_content(unix_millis);
         self.close(name);
     }
 
@@ -83,9 +117,9 @@ impl Writer {
     /// An element that holds an ETag, which is quoted.
     pub fn etag(&mut self, name: &str, etag: &str) {
         self.open(name);
-        self.out.extend_from_slice(b"&quot;");
-        escape(etag, &mut self.out);
-        self.out.extend_from_slice(b"&quot;");
+        self.markup("&quot;");
+        self.content(etag);
+        self.markup("&quot;");
         self.close(name);
     }
 
@@ -97,40 +131,48 @@ impl Writer {
 
 /// Escapes text. Control characters become numeric references, as S3 writes them, so that keys survive; the reader of
 /// an XML 1.0 document would otherwise also turn a carriage return into a line feed.
-fn escape(text: &str, out: &mut Vec<u8>) {
-    let mut rest = text;
-    // Most text needs nothing: it goes out in runs.
-    while let Some(at) = rest.bytes().position(|b| !PLAIN[usize::from(b)]) {
-        let (plain, special) = rest.split_at(at);
-        out.extend_from_slice(plain.as_bytes());
-        let mut chars = special.chars();
-        match chars.next() {
-            Some('&') => out.extend_from_slice(b"&amp;"),
-            Some('<') => out.extend_from_slice(b"&lt;"),
-            Some('>') => out.extend_from_slice(b"&gt;"),
-            Some('"') => out.extend_from_slice(b"&quot;"),
-            // U+FFFE and U+FFFF are not XML characters either.
-            Some(c) if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
-                // Writing to a vector cannot fail.
-                let _ = write!(out, "&#x{:x};", u32::from(c));
-            }
-            Some(c) => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            None => {}
-        }
-        rest = chars.as_str();
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    // Most text needs nothing.
+    if all_plain(text, is_plain) {
+        return out.extend_from_slice(text);
     }
-    out.extend_from_slice(rest.as_bytes());
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|b| !is_plain(*b)) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let ascii = special.iter().position(u8::is_ascii);
+        let (run, after) = special.split_at(ascii.unwrap_or(special.len()));
+        if run.is_empty() {
+            escape_char(char::from(special[0]), out);
+            rest = &special[1..];
+        } else {
+            let run = String::from_utf8_lossy(run);
+            run.chars().for_each(|c| escape_char(c, out));
+            rest = after;
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+fn escape_char(c: char, out: &mut Vec<u8>) {
+    match c {
+        '&' => out.extend_from_slice(b"&amp;"),
+        '<' => out.extend_from_slice(b"&lt;"),
+        '>' => out.extend_from_slice(b"&gt;"),
+        '"' => out.extend_from_slice(b"&quot;"),
+        '\t' | '\n' => out.push(c as u8),
+        // U+FFFE and U+FFFF are not XML characters either.
+        c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "&#x{:x};", u32::from(c));
+        }
+        c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    }
 }
 
 /// The bytes that stand for themselves whatever follows: printable ASCII but markup, tab and line feed.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        plain[byte] = !matches!(byte as u8, b'&' | b'<' | b'>' | b'"');
-        byte += 1;
-    }
-    plain[b'\t' as usize] = true;
-    plain[b'\n' as usize] = true;
-    plain
-};
+fn is_plain(byte: u8) -> bool {
+    let printable = byte.wrapping_sub(b' ') < 0x7f - b' ';
+    let markup = (byte == b'&') | (byte == b'<') | (byte == b'>') | (byte == b'"');
+    (printable & !markup) | (byte == b'\t') | (byte == b'\n')
+}
