@@ -235,11 +235,13 @@ impl DateWriter {
             return text;
         }
         let (seconds, millis) = (time as u32 / 1000, time as u32 % 1000);
+        let minutes = seconds / 60;
+        let pair = |n: u32| [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
         let mut out = self.last.1;
-        two(&mut out[11..], seconds / 3600);
-        two(&mut out[14..], seconds / 60 % 60);
-        two(&mut out[17..], seconds % 60);
-        two(&mut out[20..], millis / 10);
+        out[11..13].copy_from_slice(&pair(minutes / 60));
+        out[14..16].copy_from_slice(&pair(minutes % 60));
+        out[17..19].copy_from_slice(&pair(seconds % 60));
+        out[20..22].copy_from_slice(&pair(millis / 10));
         out[22] = b'0' + (millis % 10) as u8;
         out
     }

@@ -267,7 +267,7 @@ impl Contents {
         w.markup("</Key><LastModified>");
         w.time_content(self.last_modified);
         w.markup("</LastModified><ETag>&quot;");
-        for piece in etag {
+        for piece in etag.into_iter().filter(|piece| !piece.is_empty()) {
             w.bytes_content(piece);
         }
         w.markup("&quot;</ETag><Size>");

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr2, memchr3_iter};
+use memchr::{memchr, memchr_iter, memchr3_iter};
 
 use super::{Limits, XmlError};
 
@@ -53,6 +53,8 @@ pub(crate) enum Leaf<'a> {
     Plain(&'a str),
     /// As it stands in the document, with references, all of them good.
     Escaped(&'a str),
+    /// Between two quotes, each of them such a reference.
+    Quoted(&'a str),
     /// Joined from around comments, CDATA and elements.
     Joined(String),
 }
@@ -67,6 +69,7 @@ impl<'a> Leaf<'a> {
                 unescape(raw, |piece| text.push_str(piece));
                 Cow::Owned(text)
             }
+            Self::Quoted(inner) => Cow::Owned(["\"", inner, "\""].concat()),
             Self::Joined(text) => Cow::Owned(text),
         }
     }
@@ -133,12 +136,14 @@ impl<'a> Pull<'a> {
     pub(crate) fn child(&mut self) -> Result<Option<&'a str>, XmlError> {
         // The same as below for what nearly all documents are made of: tags that are names alone.
         if !self.empty {
-            if let Some(end) = self.ends_at(self.at) {
-                self.at = end;
-                self.open.pop();
-                return Ok(None);
-            }
-            if let Some((name, len)) = usual_tag(&self.text[self.at..]) {
+            let rest = &self.text[self.at..];
+            if rest.as_bytes().get(1) == Some(&b'/') {
+                if let Some(end) = self.ends_at(self.at) {
+                    self.at = end;
+                    self.open.pop();
+                    return Ok(None);
+                }
+            } else if let Some((name, len)) = usual_tag(rest) {
                 self.begin(name, true)?;
                 self.at += len;
                 return Ok(Some(name));
@@ -157,26 +162,11 @@ impl<'a> Pull<'a> {
     /// The text directly in the element that has just begun, to its end. Elements in it are passed over.
     pub(crate) fn leaf(&mut self) -> Result<Leaf<'a>, XmlError> {
         if !self.empty {
-            let rest = &self.text[self.at..];
-            let bytes = rest.as_bytes();
-            let special = text_len(bytes);
-            let escaped = bytes.get(special) == Some(&b'&');
-            let len = match escaped {
-                true => memchr(b'<', &bytes[special..]).map_or(bytes.len(), |n| special + n),
-                false => special,
-            };
+            let (leaf, len) = run(&self.text[self.at..])?;
             if let Some(end) = self.ends_at(self.at + len) {
-                let raw = &rest[..len];
-                if escaped {
-                    check_references(&raw[special..])?;
-                }
                 self.at = end;
                 self.open.pop();
-                return Ok(if escaped {
-                    Leaf::Escaped(raw)
-                } else {
-                    Leaf::Plain(raw)
-                });
+                return Ok(leaf);
             }
         }
         let mut text = String::new();
@@ -356,20 +346,22 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(word.try_into().ok()?))
 }
 
-/// Bytes before the first `<` or `&`. Most texts are short, so a library's loop for long ones comes last.
+/// Bytes before the first `<` or `&`. A library's search is quicker only where they are many.
 fn text_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while at < 16
-        && let Some(word) = word(bytes, at)
-    {
+    let special = |b: u8| (b == b'<') | (b == b'&');
+    let (blocks, _) = bytes.as_chunks::<16>();
+    // All bytes of a block at once, as a compiler sees it.
+    let clear = |block: &&[u8; 16]| !block.iter().fold(false, |any, b| any | special(*b));
+    let mut at = blocks.iter().take_while(clear).count() * 16;
+    while let Some(word) = word(bytes, at) {
         let found = below(word ^ each(b'<'), 1) | below(word ^ each(b'&'), 1);
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
-    let rest = &bytes[at..];
-    at + memchr2(b'<', b'&', rest).unwrap_or(rest.len())
+    let rest = bytes[at..].iter().position(|b| special(*b));
+    rest.map_or(bytes.len(), |n| at + n)
 }
 
 /// The name in `<name>` at the start of `text`, a name of letters alone or nearly so, and the length of that tag.
@@ -455,14 +447,35 @@ fn reference(text: &str) -> Result<(char, usize), XmlError> {
     Ok((c, end + 1))
 }
 
-/// Checks every reference of a text without markup.
-fn check_references(text: &str) -> Result<(), XmlError> {
-    let mut rest = text;
-    while let Some(at) = memchr(b'&', rest.as_bytes()) {
-        let (_, len) = reference(&rest[at..])?;
-        rest = &rest[at + len..];
+/// The text up to the next markup, and its length there.
+fn run(text: &str) -> Result<(Leaf<'_>, usize), XmlError> {
+    let bytes = text.as_bytes();
+    let mut at = text_len(bytes);
+    if bytes.get(at) != Some(&b'&') {
+        return Ok((Leaf::Plain(&text[..at]), at));
     }
-    Ok(())
+    // Around an ETag are two quotes, and there is no other reference.
+    let (mut references, mut quotes, mut inner) = (0, 0, (0, 0));
+    while bytes.get(at) == Some(&b'&') {
+        let (c, len) = reference(&text[at..])?;
+        references += 1;
+        match (c, references) {
+            ('"', 1) if at == 0 => (quotes, inner.0) = (1, len),
+            ('"', 2) => (quotes, inner.1) = (quotes + 1, at),
+            _ => {}
+        }
+        at += len;
+        let more = text_len(&bytes[at..]);
+        // Text behind the second.
+        quotes -= i32::from(references == 2 && more > 0);
+        at += more;
+    }
+    let leaf = if (references, quotes) == (2, 2) {
+        Leaf::Quoted(&text[inner.0..inner.1])
+    } else {
+        Leaf::Escaped(&text[..at])
+    };
+    Ok((leaf, at))
 }
 
 /// The pieces of a text without markup, its references resolved: all of them are good.

@@ -4,11 +4,10 @@ use std::fmt;
 use std::ops::Deref;
 
 use bytes::{Bytes, BytesMut};
-use memchr::{memchr, memchr2};
 
 use super::pull::{Leaf, unescape};
 use super::unquote;
-use crate::encoding::decode_into;
+use crate::encoding::{all_plain, decode_into};
 use crate::time::DateReader;
 
 /// Text that may share the document it was read from, and then keeps all of that.
@@ -101,23 +100,14 @@ impl<'d> Source<'d> {
                 unescape(raw, |piece| self.block.extend_from_slice(piece.as_bytes()));
                 self.block.split().freeze()
             }
-            Leaf::Joined(text) => Bytes::from(text),
+            leaf => Bytes::from(leaf.into_text().into_owned()),
         }
     }
 
     /// An ETag without its quotes, which most stores write as references.
     pub(super) fn etag(&mut self, leaf: Leaf<'_>) -> Text {
-        if let Leaf::Escaped(raw) = &leaf {
-            for quote in ["&quot;", "&#34;"] {
-                if let Some(tag) = raw.strip_prefix(quote)
-                    && let Some(tag) = tag.strip_suffix(quote)
-                    && memchr(b'&', tag.as_bytes()).is_none()
-                {
-                    return Text(self.share(tag));
-                }
-            }
-        }
         match leaf {
+            Leaf::Quoted(tag) => Text(self.share(tag)),
             Leaf::Plain(text) => Text(self.share(unquote(text))),
             leaf => unquote(&leaf.into_text()).into(),
         }
@@ -141,12 +131,12 @@ impl<'d> Source<'d> {
 
     /// A storage class; `None` where the element is empty.
     pub(super) fn class(&mut self, leaf: Leaf<'_>) -> Option<Text> {
-        Some(self.text(leaf)).filter(|class| !class.is_empty())
+        Some(self.text(leaf)).filter(|class| !class.as_bytes().is_empty())
     }
 
     /// Undoes the percent encoding of a key or prefix of a listing, as [`crate::encoding::decode_listing`] does.
     pub(super) fn decode(&mut self, encoded: &mut Bytes) {
-        if memchr2(b'%', b'+', encoded).is_none() {
+        if all_plain(encoded, |b| (b != b'%') & (b != b'+')) {
             return;
         }
         self.room(encoded.len());
