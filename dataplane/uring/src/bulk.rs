@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::task::{Poll, Waker};
 
+use monoio::buf::IoVecBufMut;
 use monoio::io::AsyncWriteRentExt;
 use monoio::net::UnixStream;
 
@@ -235,28 +236,29 @@ pub(crate) fn reset() {
     drop(LINE.take());
 }
 
-/// Reads what is there into the spans, which must have been checked; `WouldBlock` when nothing is.
-pub(crate) fn receive(fd: RawFd, block: &mut Block, spans: &Spans) -> io::Result<usize> {
-    let mut message = message(&[], block, spans);
-    // SAFETY: the iovecs lie in the block's mapping and point into the block, which we hold alone.
+/// Reads what is there into the buffers; `WouldBlock` when nothing is.
+pub(crate) fn receive(fd: RawFd, buffers: &mut impl IoVecBufMut) -> io::Result<usize> {
+    let mut message = message(buffers.write_iovec_ptr(), buffers.write_iovec_len());
+    // SAFETY: who implements the trait promises that the iovecs are valid, and that `buffers` holds what they point to
+    // alone.
     let n = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
 /// Writes what the socket takes of `head` and of the spans, which must have been checked; `WouldBlock` when it is full.
 pub(crate) fn send(fd: RawFd, head: &[u8], block: &mut Block, spans: &Spans) -> io::Result<usize> {
-    let message = message(head, block, spans);
+    let count = block.gather(head, spans);
+    let message = message(block.ranges(), count);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: the iovecs lie in the block's mapping and point into the block and into `head`, which live through the call.
     let n = unsafe { libc::sendmsg(fd, &raw const message, flags) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-fn message(head: &[u8], block: &mut Block, spans: &Spans) -> libc::msghdr {
-    let count = block.gather(head, spans);
+fn message(ranges: *mut libc::iovec, count: usize) -> libc::msghdr {
     // SAFETY: a message header of zeros is one without address, ranges and control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = block.ranges();
+    message.msg_iov = ranges;
     message.msg_iovlen = count as _;
     message
 }

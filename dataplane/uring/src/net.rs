@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use monoio::buf::IoVecBufMut;
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::{TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -212,10 +213,11 @@ impl TcpConn {
         Ok(TcpConn::new(stream, Some(addr)))
     }
 
-    async fn recv_some(&mut self, mut block: Block, spans: Spans) -> (io::Result<usize>, Block) {
+    async fn recv_some(&mut self, block: Block, spans: Spans) -> (io::Result<usize>, Block) {
         if self.by_readiness && bulk::is_bulk(&block) {
-            let result = self.recv_bulk(&mut block, &spans).await;
-            return (result, block);
+            let mut ranges = Ranges::new(Vec::new(), 0, block, &spans);
+            let result = self.recv_bulk(&mut ranges).await;
+            return (result, ranges.block);
         }
         if spans.is_contiguous() {
             let (result, run) = self.stream.read(Run::new(block, spans.first())).await;
@@ -257,10 +259,28 @@ impl TcpConn {
         }
     }
 
-    /// One read by readiness. The spans must have been checked.
-    async fn recv_bulk(&mut self, block: &mut Block, spans: &Spans) -> io::Result<usize> {
+    async fn recv_woven(
+        &mut self,
+        block: Block,
+        weave: &Weave,
+        aside: Vec<u8>,
+    ) -> (io::Result<usize>, Block, Vec<u8>) {
+        let by_readiness = self.by_readiness && bulk::is_bulk(&block);
+        let mut woven = Woven::new(block, weave, aside);
+        let result;
+        if by_readiness {
+            result = self.recv_bulk(&mut woven).await;
+        } else {
+            (result, woven) = self.stream.readv(woven).await;
+        }
+        let (block, aside) = woven.done(weave, &result);
+        (result, block, aside)
+    }
+
+    /// One read by readiness.
+    async fn recv_bulk(&mut self, buffers: &mut impl IoVecBufMut) -> io::Result<usize> {
         loop {
-            match bulk::receive(self.stream.as_raw_fd(), block, spans) {
+            match bulk::receive(self.stream.as_raw_fd(), buffers) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -355,12 +375,16 @@ impl Transport for TcpConn {
         if let Err(e) = block.check_woven(weave, &aside) {
             return (Err(e), block, aside);
         }
+        if bulk::is_bulk(&block) {
+            self.turns.take().await;
+        }
         loop {
             self.watch.begin();
-            let (result, woven) = self.stream.readv(Woven::new(block, weave, aside)).await;
-            (block, aside) = woven.done(weave, &result);
+            let result;
+            (result, block, aside) = self.recv_woven(block, weave, aside).await;
             let result = self.watch.end_read(result);
             if !interrupted(&result) {
+                self.turns.moved(*result.as_ref().unwrap_or(&0));
                 return (result, block, aside);
             }
         }

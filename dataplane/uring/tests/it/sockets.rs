@@ -76,22 +76,27 @@ fn scattered_reads_and_gathered_writes_lose_nothing() {
 #[test]
 fn woven_reads_lose_nothing() {
     on_each_driver(|_| async {
-        let (listener, addr) = listen();
-        let sent = pattern(9_000_001);
-        let expected = sent.clone();
-        let client = blocking(move || {
-            let mut conn = TcpStream::connect(addr).unwrap();
-            for (i, piece) in sent.chunks(777_777).enumerate() {
-                // In fragments at times.
-                if i % 3 == 0 {
-                    std::thread::sleep(Duration::from_millis(5));
+        for size in [BlockSize::Small, BlockSize::Medium, BlockSize::Large] {
+            let (listener, addr) = listen();
+            let sent = pattern(5_000_001);
+            let expected = sent.clone();
+            let client = blocking(move || {
+                let mut conn = TcpStream::connect(addr).unwrap();
+                for (i, piece) in sent.chunks(777_777).enumerate() {
+                    // In fragments at times.
+                    if i % 3 == 0 {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                    conn.write_all(piece).unwrap();
                 }
-                conn.write_all(piece).unwrap();
-            }
-        });
-        let server = async { read_woven(&mut listener.accept().await.unwrap()).await };
-        let (got, ()) = join(server, client).await;
-        assert!(got == expected, "bytes differ");
+            });
+            let server = async {
+                let mut conn = listener.accept().await.unwrap();
+                read_woven(&mut conn, size).await
+            };
+            let (got, ()) = join(server, client).await;
+            assert!(got == expected, "{size:?}: bytes differ");
+        }
     });
 }
 

@@ -51,9 +51,10 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// Reads to the end by plans of many kinds, and puts the bytes together.
-pub(crate) async fn read_woven<T: Transport>(conn: &mut T) -> Vec<u8> {
+pub(crate) async fn read_woven<T: Transport>(conn: &mut T, size: BlockSize) -> Vec<u8> {
     let pool = Pool::new(4 << 20);
-    let [mut block] = pool.try_lease(BlockSize::Large).unwrap();
+    let [mut block] = pool.try_lease(size).unwrap();
+    let slots = (block.capacity() - 100) / 16_400;
     let mut got = Vec::new();
     let plans: [&[(usize, usize)]; 6] = [
         &[(0, 40_000), (88, 65_536), (88, 65_536), (300, 0)],
@@ -65,7 +66,7 @@ pub(crate) async fn read_woven<T: Transport>(conn: &mut T) -> Vec<u8> {
         &[(5, 8_192); 20],
     ];
     for plan in plans.iter().cycle() {
-        let mut weave = Weave::new(Spans::slots(56, 1000, 64 * 16_384 - 77, 16_384, 16_400));
+        let mut weave = Weave::new(Spans::slots(56, 1000, slots * 16_384 - 77, 16_384, 16_400));
         for &(aside, payload) in *plan {
             weave.push(aside, payload);
         }

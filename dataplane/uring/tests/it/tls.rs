@@ -170,7 +170,7 @@ fn woven_reads_lose_nothing() {
         };
         let server = async {
             let mut conn = accept(&accepting, &acceptor).await.unwrap();
-            read_woven(&mut conn).await
+            read_woven(&mut conn, BlockSize::Medium).await
         };
         let (got, _conn) = join(server, client).await;
         assert!(got == expected, "bytes differ");
