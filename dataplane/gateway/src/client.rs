@@ -14,7 +14,7 @@ use sealgate_uring::{Block, Spans, Transport, Weave};
 use crate::snapshot::ClientTimeouts;
 
 /// First read of a connection, and what an idle one keeps: most heads fit.
-const HEAD_READ: usize = 4096;
+const HEAD_READ: usize = 2048;
 /// Bytes asked for at once when a body has to be decoded rather than read in place.
 const RAW_READ: usize = 128 << 10;
 /// Most bytes of an answer that are copied behind its head, to go out with it in one write.
