@@ -1,5 +1,6 @@
 //! Answers that are small enough to be made whole, and the headers that all answers share.
 
+use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sealgate_http1::spare_headers;
@@ -96,5 +97,8 @@ pub(crate) fn set_encryption(headers: &mut HeaderMap, key_name: &str) {
 
 /// `"etag"`.
 pub(crate) fn set_etag(headers: &mut HeaderMap, etag: &str) {
-    set(headers, header::ETAG, &["\"", etag, "\""].concat());
+    let quoted = ["\"", etag, "\""].concat();
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(quoted)) {
+        headers.insert(header::ETAG, value);
+    }
 }

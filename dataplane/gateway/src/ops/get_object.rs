@@ -106,6 +106,9 @@ pub(crate) async fn run<C: Connector, T: Transport>(
 
 /// The gateway checks a read's conditions itself too: not every store does (S3-TRAPS 31).
 pub(crate) fn check(asked: &Conditions, info: &ObjectInfo) -> Result<(), Failure> {
+    if asked.is_empty() {
+        return Ok(());
+    }
     match asked.check_read(&client_etag(&info.etag), info.last_modified / 1000) {
         Verdict::Proceed => Ok(()),
         Verdict::PreconditionFailed => Err(asked.failed_read().into()),

@@ -34,22 +34,27 @@ impl PayloadHash {
         Self::Hash(hash)
     }
 
-    fn push(self, out: &mut Vec<u8>) {
+    /// As `x-amz-content-sha256` says it.
+    fn header(self) -> HeaderValue {
         match self {
-            Self::Unsigned => out.extend_from_slice(UNSIGNED_PAYLOAD.as_bytes()),
-            Self::Empty => out.extend_from_slice(EMPTY_SHA256.as_bytes()),
-            Self::Hash(hash) => encoding::push_hex(&hash, out),
-            Self::UnsignedTrailer => out.extend_from_slice(UNSIGNED_TRAILER),
+            Self::Unsigned => HeaderValue::from_static(UNSIGNED_PAYLOAD),
+            Self::Empty => HeaderValue::from_static(EMPTY_SHA256),
+            Self::Hash(hash) => {
+                let mut digits = Vec::with_capacity(2 * hash.len());
+                encoding::push_hex(&hash, &mut digits);
+                HeaderValue::from_maybe_shared(Bytes::from(digits)).expect("digits")
+            }
+            Self::UnsignedTrailer => HeaderValue::from_static(UNSIGNED_TRAILER),
         }
     }
 }
 
 /// Payload that is sent as `aws-chunked` with a trailer and without signatures.
-const UNSIGNED_TRAILER: &[u8] = b"STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
 /// Payload that is sent as `aws-chunked` with a signature per chunk and no trailers.
-const STREAMING_PAYLOAD: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+const STREAMING_PAYLOAD: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 /// The same with trailers, which are signed too.
-const STREAMING_TRAILER: &[u8] = b"STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+const STREAMING_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
 
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static(CONTENT_SHA256);
@@ -113,9 +118,8 @@ impl Signer {
         payload: PayloadHash,
         now: i64,
     ) {
-        let mut text = Vec::with_capacity(64);
-        payload.push(&mut text);
-        self.sign_as(method, host, encoded_path, query, headers, &text, now);
+        let payload = payload.header();
+        self.sign_as(method, host, encoded_path, query, headers, payload, now);
     }
 
     /// Signs a request whose body follows as `aws-chunked` with signed chunks
@@ -136,6 +140,7 @@ impl Signer {
             true => STREAMING_TRAILER,
             false => STREAMING_PAYLOAD,
         };
+        let payload = HeaderValue::from_static(payload);
         let (key, date, seed) =
             self.sign_as(method, host, encoded_path, query, headers, payload, now);
         ChunkVerifier::new(key, now, &date, self.region.as_bytes(), seed)
@@ -150,16 +155,18 @@ impl Signer {
         encoded_path: &[u8],
         query: &[u8],
         headers: &mut HeaderMap,
-        payload: &[u8],
+        payload: HeaderValue,
         now: i64,
     ) -> (SigningKey, [u8; 8], [u8; 32]) {
         let amz_date = time::amz_date(now);
         let mut date = [0; 8];
         date.copy_from_slice(&amz_date[..8]);
         headers.remove(header::AUTHORIZATION);
-        set(headers, header::HOST, host.as_bytes());
+        if headers.get(header::HOST).is_none_or(|now| now != host) {
+            set(headers, header::HOST, host.as_bytes());
+        }
         set(headers, AMZ_DATE, &amz_date);
-        set(headers, AMZ_CONTENT_SHA256, payload);
+        headers.insert(AMZ_CONTENT_SHA256, payload.clone());
         if let Some(token) = &self.session_token {
             set(headers, AMZ_TOKEN, token.as_bytes());
         }
@@ -182,7 +189,7 @@ impl Signer {
         text.push(b'\n');
         push_names(&signed, text);
         text.push(b'\n');
-        text.extend_from_slice(payload);
+        text.extend_from_slice(payload.as_bytes());
         let split = text.len();
         canonical::push_string_to_sign(text, 0, now, &date, self.region.as_bytes());
 
