@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::pull::Pull;
+use super::pull::{Leaf, Pull};
 use super::shared::Source;
 use super::{
     Element, Fault, Text, Writer, listed, store_reader, write_listed, write_listed_content,
@@ -184,8 +184,10 @@ impl ListObjectsResult {
         let entry = |key: &Bytes, elements: usize| elements + key.len();
         let objects = self.contents.iter().map(|object| {
             let owner = object.owner.as_ref();
-            let owner = owner.map_or(0, |o| 64 + o.id.len() + o.display_name.len());
-            entry(&object.key, 208 + object.etag.len()) + owner
+            let owner = owner.map_or(0, |o| {
+                64 + o.id.as_bytes().len() + o.display_name.as_bytes().len()
+            });
+            entry(&object.key, 208 + object.etag.as_bytes().len()) + owner
         });
         let prefixes = self.common_prefixes.iter().map(|prefix| entry(prefix, 56));
         1024 + objects.sum::<usize>() + prefixes.sum::<usize>()
@@ -289,17 +291,27 @@ impl Contents {
     fn pull(reader: &mut Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
         let (mut key, mut etag, mut owner, mut class) = (None, None, None, None);
         let (mut modified, mut size) = (None, None);
-        while let Some(name) = reader.child()? {
+        while let Some((name, leaf)) = reader.field()? {
             match name {
-                "Key" if key.is_none() => key = Some(source.bytes(reader.leaf()?)),
+                "Key" if key.is_none() => key = Some(source.bytes(reader.text(leaf)?)),
                 "LastModified" if modified.is_none() => {
-                    modified = Some(source.time(reader.leaf()?))
+                    modified = Some(source.time(reader.text(leaf)?));
                 }
-                "ETag" if etag.is_none() => etag = Some(source.etag(reader.leaf()?)),
-                "Size" if size.is_none() => size = Some(source.number(reader.leaf()?)),
-                "StorageClass" if class.is_none() => class = Some(source.class(reader.leaf()?)),
-                "Owner" if owner.is_none() => owner = Some(Owner::pull(reader, source)?),
-                _ => reader.skip()?,
+                "ETag" if etag.is_none() => etag = Some(source.etag(reader.text(leaf)?)),
+                "Size" if size.is_none() => size = Some(source.number(reader.text(leaf)?)),
+                "StorageClass" if class.is_none() => {
+                    class = Some(match reader.text(leaf)? {
+                        // Most objects have the default.
+                        Leaf::Plain("STANDARD") => None,
+                        leaf => source.class(leaf),
+                    });
+                }
+                "Owner" if owner.is_none() && leaf.is_none() => {
+                    owner = Some(Owner::pull(reader, source)?);
+                }
+                "Owner" if owner.is_none() => owner = Some(Owner::default()),
+                _ if leaf.is_none() => reader.skip()?,
+                _ => {}
             }
         }
         Ok(Self {
@@ -310,7 +322,6 @@ impl Contents {
                 .flatten()
                 .ok_or(Fault::Without("an object without Size"))?,
             owner,
-            // Most objects have the default.
             storage_class: class.flatten().filter(|s| *s != "STANDARD"),
         })
     }

@@ -59,6 +59,9 @@ pub(crate) enum Leaf<'a> {
     Joined(String),
 }
 
+/// Name of an element, and its text unless that is still to be read.
+pub(crate) type Field<'a> = (&'a str, Option<Leaf<'a>>);
+
 impl<'a> Leaf<'a> {
     /// The text itself, where it stands in the document if it can be.
     pub(crate) fn into_text(self) -> Cow<'a, str> {
@@ -156,6 +159,36 @@ impl<'a> Pull<'a> {
                 Event::Text(_) | Event::Char(_) => {}
                 Event::Eof => return Err(malformed("unexpected end")),
             }
+        }
+    }
+
+    /// As [`Pull::child`], of an element which likely holds text alone: then this has read it to its end, and has the text.
+    pub(crate) fn field(&mut self) -> Result<Option<Field<'a>>, XmlError> {
+        let rest = &self.text[self.at..];
+        if !self.empty
+            && self.open.len() < self.limits.depth
+            && let Some((name, begin)) = usual_tag(rest)
+        {
+            let (leaf, len) = run(&rest[begin..])?;
+            let end = rest.as_bytes()[begin + len..].strip_prefix(b"</");
+            let end = end.and_then(|end| end.strip_prefix(name.as_bytes()));
+            if end.is_some_and(|end| end.first() == Some(&b'>')) {
+                self.elements += 1;
+                if self.elements > self.limits.elements {
+                    return Err(XmlError::TooLarge);
+                }
+                self.at += begin + len + 2 + name.len() + 1;
+                return Ok(Some((name, Some(leaf))));
+            }
+        }
+        Ok(self.child()?.map(|name| (name, None)))
+    }
+
+    /// The text of a [`Field`].
+    pub(crate) fn text(&mut self, leaf: Option<Leaf<'a>>) -> Result<Leaf<'a>, XmlError> {
+        match leaf {
+            Some(leaf) => Ok(leaf),
+            None => self.leaf(),
         }
     }
 
