@@ -53,11 +53,13 @@ impl Rule {
 
 /// The first that fits. Calls per MiB depend on how the other side's writes arrive, and so on how busy the machine is: on
 /// epoll, a reader that is faster than the store reads often and little. So does a document's buffer. The others hardly vary.
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 12] = [
     rule(".enters_per_mib", 1.5, 1.0).goal(4.0, "G11"),
     rule(".system_calls_per_mib", 1.5, 32.0),
     rule(".list_1000", 0.1, 0.0),
     rule(".list_1000.copied_bytes", 0.3, 0.0),
+    rule(".list_1000.system_calls", 0.5, 4.0),
+    rule(".list_1000.allocations", 0.0, 5.0),
     rule(".allocations_per_mib", 0.0, 0.05).goal(0.05, "G12"),
     rule(".copied_percent", 0.0, 0.2).goal(2.0, "G12"),
     rule(".kib", 0.25, 3.0).goal(8.0, "G14"),
@@ -195,6 +197,7 @@ mod tests {
             ("epoll.get.system_calls_per_mib", ".system_calls_per_mib"),
             ("epoll.get_1k.system_calls", ".system_calls"),
             ("epoll.list_1000.copied_bytes", ".list_1000.copied_bytes"),
+            ("epoll.list_1000.system_calls", ".list_1000.system_calls"),
             ("instructions.list_1000", ".list_1000"),
             ("epoll.get_1k.allocations", ".allocations"),
             ("epoll.put.allocations_per_mib", ".allocations_per_mib"),
