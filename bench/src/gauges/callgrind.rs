@@ -26,7 +26,11 @@ pub(super) struct Gateway {
 impl Gateway {
     pub(super) fn start(setting: &Setting) -> Outcome<Gateway> {
         let folder = setting.folder.file("callgrind");
-        fs::create_dir_all(&folder)?;
+        // What an earlier one left at its end counts all that it did.
+        match fs::remove_dir_all(&folder) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+            _ => fs::create_dir_all(&folder)?,
+        }
         let found = Command::new("valgrind").arg("--version").output();
         if found.is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             return Err("valgrind is missing: apt-get install valgrind".into());
