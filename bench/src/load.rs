@@ -370,7 +370,9 @@ impl Connection {
             let mut summary = self.summary.borrow_mut();
             summary.requests += 1;
             summary.bytes += bytes;
-            summary.latency(verb)?.record(elapsed)?;
+            if ticket.counts {
+                summary.latency(verb)?.record(elapsed)?;
+            }
         }
         if options.verify && verb.writes() {
             self.read(&target, size, None).await?;

@@ -21,7 +21,13 @@ pub(super) struct Ticket {
     pub(super) number: u64,
     /// Its time counts from here.
     pub(super) start: Instant,
+    /// Whether its time goes into the statistics.
+    pub(super) counts: bool,
 }
+
+/// How long an open loop warms up: connections are made meanwhile, on both sides of a proxy, and requests that wait for
+/// that say nothing of those that do not. What the clock is asked for follows.
+const WARM_UP: f64 = 0.3;
 
 /// Where the connections of one thread get their tickets.
 #[derive(Clone)]
@@ -50,7 +56,11 @@ impl Gate {
                     return None;
                 }
                 let number = taken.fetch_add(1, Ordering::Relaxed);
-                (number < *count).then_some(Ticket { number, start })
+                (number < *count).then_some(Ticket {
+                    number,
+                    start,
+                    counts: true,
+                })
             }
             Gate::Open(tickets) => tickets.lock().await.recv().await,
         }
@@ -72,7 +82,8 @@ pub(super) fn clock(
         let zero = Instant::now() + Duration::from_millis(5);
         for number in 0..count {
             let due = number as f64 / rate;
-            if seconds.is_some_and(|end| due >= end) {
+            let counts = due >= WARM_UP;
+            if seconds.is_some_and(|end| due >= end + WARM_UP) {
                 return;
             }
             let start = zero + Duration::from_secs_f64(due);
@@ -80,7 +91,11 @@ pub(super) fn clock(
                 thread::sleep(wait);
             }
             if to[number as usize % threads]
-                .send(Ticket { number, start })
+                .send(Ticket {
+                    number,
+                    start,
+                    counts,
+                })
                 .is_err()
             {
                 return;
