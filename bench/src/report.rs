@@ -124,7 +124,7 @@ impl Report<'_> {
             fs::write(file, plot::bars(self.samples, work))?;
         }
         fs::write(plots.join("goals.svg"), plot::goals(self.verdicts))?;
-        let args: Vec<String> = std::env::args().skip(1).collect();
+        let args: Vec<String> = std::env::args().skip(1).map(|arg| shown(&arg)).collect();
         let mut text = self.summary();
         text += "\n![Goals](plots/goals.svg)\n";
         text += &self.tables(true);
@@ -202,5 +202,43 @@ fn number(value: f64) -> String {
         a if a >= 10.0 => format!("{value:.1}"),
         a if a >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
+    }
+}
+
+/// An argument as a report may have it: without the secret of `…,access-key:secret-key`, and a path of this machine by its
+/// last part.
+fn shown(arg: &str) -> String {
+    if let Some((rest, key)) = arg.rsplit_once(',')
+        && let Some((access, _)) = key.split_once(':')
+        && rest.contains("://")
+    {
+        return format!("{rest},{access}:SECRET");
+    }
+    match Path::new(arg).file_name() {
+        Some(name) if arg.starts_with('/') => name.to_string_lossy().into_owned(),
+        _ => arg.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn reports_hold_no_secrets_and_no_paths_of_a_machine() {
+        for (arg, safe) in [
+            ("http://h:1,KEY:se:cret", "http://h:1,KEY:SECRET"),
+            (
+                "name=http://h:1,77,KEY:secret",
+                "name=http://h:1,77,KEY:SECRET",
+            ),
+            ("http://h:1", "http://h:1"),
+            ("name=http://h:1,77", "name=http://h:1,77"),
+            ("/somewhere/bin/python", "python"),
+            ("perf-reports/topic", "perf-reports/topic"),
+            ("--rounds", "--rounds"),
+        ] {
+            assert_eq!(shown(arg), safe);
+        }
     }
 }
