@@ -1,8 +1,7 @@
 //! HKDF (RFC 5869) and HMAC with SHA-512, by AWS-LC.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hkdf, hmac};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 use crate::arena::scrub_stack;
 use crate::secret::Secret;
@@ -75,44 +74,24 @@ pub fn hkdf_extract_sha512(salt: &[u8], secret: &[u8]) -> Secret<DIGEST_LEN> {
 /// must be encoded unambiguously.
 ///
 /// # Panics
-/// When `out` has more than 255 · 64 bytes: a mistake of the caller.
+/// When `key` has more than 64 bytes or `out` more than 255 · 64: mistakes of the caller.
 pub fn hkdf_expand_sha512(key: &[u8], info: &[&[u8]], out: &mut [u8]) {
-    expand(key, [(info, out)]);
+    expand(key, info, out);
     scrub_stack();
 }
 
-/// Two times [`hkdf_expand_sha512`] with one key, which is scheduled only once: that is two of eleven blocks of SHA-512
-/// for the keys of a small object.
-///
-/// # Panics
-/// As there.
-pub fn hkdf_expand_two_sha512(key: &[u8], wanted: [(&[&[u8]], &mut [u8]); 2]) {
-    expand(key, wanted);
-    scrub_stack();
-}
-
-/// By HMAC itself, since the library's HKDF schedules its key for each output. Not inlined, so that the copies of the
-/// key that moves leave behind are below the caller's frame, where they are scrubbed: the library wipes only the last one.
+/// Not inlined, so that the copies of the key that moves leave behind are below the caller's frame, where they are
+/// scrubbed: the library wipes only the last one.
 #[inline(never)]
-fn expand<const N: usize>(key: &[u8], wanted: [(&[&[u8]], &mut [u8]); N]) {
-    let key = hmac::Key::new(hmac::HMAC_SHA512, key);
-    for (info, out) in wanted {
-        assert!(
-            out.len() <= 255 * DIGEST_LEN,
-            "HKDF-Expand makes at most 255 · 64 bytes"
-        );
-        let mut before = Zeroizing::new([0; DIGEST_LEN]);
-        for (counter, block) in (1..=255u8).zip(out.chunks_mut(DIGEST_LEN)) {
-            let mut context = hmac::Context::with_key(&key);
-            if counter > 1 {
-                context.update(&*before);
-            }
-            for part in info {
-                context.update(part);
-            }
-            context.update(&[counter]);
-            before.copy_from_slice(context.sign().as_ref());
-            block.copy_from_slice(&before[..block.len()]);
+fn expand(key: &[u8], info: &[&[u8]], out: &mut [u8]) {
+    struct OutputLen(usize);
+    impl hkdf::KeyType for OutputLen {
+        fn len(&self) -> usize {
+            self.0
         }
     }
+    let prk = hkdf::Prk::new_less_safe(hkdf::HKDF_SHA512, key);
+    prk.expand(info, OutputLen(out.len()))
+        .and_then(|okm| okm.fill(out))
+        .expect("HKDF-Expand makes at most 255 · 64 bytes");
 }

@@ -34,6 +34,6 @@ pub use arena::{KeyMemory, memory};
 pub use choice::{Library, Measurement, measure, pin, selected};
 pub use cipher::{Aes256Gcm, Forged, KEY_LEN, NONCE_LEN, TAG_LEN};
 pub use heap::{WipingHeap, wipe_on_this_thread};
-pub use kdf::{Mac, hkdf_expand_sha512, hkdf_expand_two_sha512, hkdf_extract_sha512, hmac_sha512};
+pub use kdf::{Mac, hkdf_expand_sha512, hkdf_extract_sha512, hmac_sha512};
 pub use process::{DumpsForbidden, forbid_dumps};
 pub use secret::Secret;

@@ -8,8 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memory::{Needle, protection, searched_bytes};
 use sealgate_aead::{
-    Aes256Gcm, Library, Secret, WipingHeap, hkdf_expand_sha512, hkdf_expand_two_sha512,
-    hkdf_extract_sha512, hmac_sha512,
+    Aes256Gcm, Library, Secret, WipingHeap, hkdf_expand_sha512, hkdf_extract_sha512, hmac_sha512,
 };
 
 #[global_allocator]
@@ -53,12 +52,6 @@ fn derivations_leave_nothing_on_stack_or_heap() {
     let mut out = [0; 100];
     hkdf_expand_sha512(key.expose(), &[b"some", b" info"], &mut out);
     assert_eq!(needle.find().len(), 1, "HKDF-Expand left its key");
-    let mut other = [0; 32];
-    hkdf_expand_two_sha512(
-        key.expose(),
-        [(&[b"info"], &mut out), (&[b"other"], &mut other)],
-    );
-    assert_eq!(needle.find().len(), 1, "two HKDF-Expands left their key");
     let prk = hkdf_extract_sha512(b"salt", key.expose());
     assert_eq!(needle.find().len(), 1, "HKDF-Extract left its input");
     let derived = Needle::of(prk.expose());

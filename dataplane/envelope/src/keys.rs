@@ -1,9 +1,6 @@
 //! The keys of an object, and what is derived from them.
 
-use std::cell::OnceCell;
-use std::convert::Infallible;
-
-use sealgate_aead::{Aes256Gcm, Secret, hkdf_expand_sha512, hkdf_expand_two_sha512};
+use sealgate_aead::{Aes256Gcm, Secret, hkdf_expand_sha512};
 
 /// Names an object for ever, wherever it is copied: 16 random bytes, chosen when its DEK is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,11 +23,7 @@ impl Kek {
 /// use sealgate_envelope::Dek;
 /// let same = |one: Dek, other: Dek| one == other;
 /// ```
-pub struct Dek {
-    key: Secret<32>,
-    /// The trailer's key, of an object that has been asked for before.
-    trailer: OnceCell<(ObjectId, Secret<32>)>,
-}
+pub struct Dek(Secret<32>);
 
 /// Purposes of keys derived from a DEK. The labels are part of the format.
 #[derive(Clone, Copy)]
@@ -56,47 +49,21 @@ impl Purpose {
 impl Dek {
     /// Takes the key; it must come from a cryptographic random generator.
     pub fn new(key: Secret<32>) -> Self {
-        Self {
-            key,
-            trailer: OnceCell::new(),
-        }
+        Self(key)
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
-        self.key.expose()
-    }
-
-    /// HKDF-Expand for the stream of a single PUT, and, in the same go, for the trailer that comes with it.
-    pub(crate) fn expand_with_trailer(&self, info: &[&[u8]], out: &mut [u8], object: &ObjectId) {
-        if self.trailer.get().is_some() {
-            return hkdf_expand_sha512(self.expose(), info, out);
-        }
-        let filled = Secret::fill_with(|key| {
-            let of_trailer: &[&[u8]] = &[Purpose::Trailer.label(), &object.0];
-            hkdf_expand_two_sha512(self.expose(), [(info, out), (of_trailer, key)]);
-            Ok::<(), Infallible>(())
-        });
-        match filled {
-            Ok(key) => drop(self.trailer.set((*object, key))),
-        }
+        self.0.expose()
     }
 
     /// The key of one purpose for one object: HKDF-Expand-SHA-512(DEK, label ‖ 0x00 ‖ object id).
     pub(crate) fn derive(&self, purpose: Purpose, object: &ObjectId) -> Secret<32> {
         let filled = Secret::fill_with(|key| {
             hkdf_expand_sha512(self.expose(), &[purpose.label(), &object.0], key);
-            Ok::<(), Infallible>(())
+            Ok::<(), std::convert::Infallible>(())
         });
         match filled {
             Ok(key) => key,
-        }
-    }
-
-    /// The cipher of an object's trailer.
-    pub(crate) fn trailer_cipher(&self, object: &ObjectId) -> Aes256Gcm {
-        match self.trailer.get() {
-            Some((of, key)) if of == object => Aes256Gcm::new(key),
-            _ => self.cipher(Purpose::Trailer, object),
         }
     }
 

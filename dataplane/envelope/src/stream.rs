@@ -44,11 +44,6 @@ impl StreamContext {
         bytes[28..].copy_from_slice(&self.part_number.to_be_bytes());
         bytes
     }
-
-    /// The object, if this is its only stream.
-    fn single(&self) -> Option<&ObjectId> {
-        (self.part_number == 0).then_some(&self.object_id)
-    }
 }
 
 /// Key, base nonce and commitment of one stream.
@@ -58,14 +53,9 @@ struct Derived {
     commitment: [u8; COMMITMENT_LEN],
 }
 
-/// The keys of a stream; `single` names the object that has no other stream, but a trailer, whose key comes along.
-fn derive(dek: &Dek, context: &[u8], salt: &[u8; SALT_LEN], single: Option<&ObjectId>) -> Derived {
+fn derive(key: &[u8; 32], context: &[u8], salt: &[u8; SALT_LEN]) -> Derived {
     let mut okm = [0; 32 + NONCE_LEN + COMMITMENT_LEN];
-    let info: [&[u8]; 3] = [INFO, salt, context];
-    match single {
-        Some(object) => dek.expand_with_trailer(&info, &mut okm, object),
-        None => hkdf_expand_sha512(dek.expose(), &info, &mut okm),
-    }
+    hkdf_expand_sha512(key, &[INFO, salt, context], &mut okm);
     let mut derived = Derived {
         cipher: Aes256Gcm::new(&Secret::from_slice(&okm[..32]).expect("32 bytes")),
         base_nonce: [0; NONCE_LEN],
@@ -75,11 +65,6 @@ fn derive(dek: &Dek, context: &[u8], salt: &[u8; SALT_LEN], single: Option<&Obje
     derived.commitment.copy_from_slice(&okm[32 + NONCE_LEN..]);
     okm.zeroize();
     derived
-}
-
-/// Salt and commitment.
-fn salt_of(header: &[u8; STREAM_HEADER]) -> (&[u8; SALT_LEN], &[u8]) {
-    header.split_first_chunk().expect("the header holds a salt")
 }
 
 /// The nonce of a chunk: the base nonce, its end XORed with the chunk's number, big-endian.
@@ -107,10 +92,7 @@ impl StreamSealer {
         context: &StreamContext,
         salt: [u8; SALT_LEN],
     ) -> (Self, [u8; STREAM_HEADER]) {
-        Self::derived(
-            derive(dek, &context.encode(), &salt, context.single()),
-            salt,
-        )
+        Self::with_context(dek, &context.encode(), salt)
     }
 
     /// As [`new`](Self::new), with any bytes for Cobblestone's context.
@@ -119,15 +101,11 @@ impl StreamSealer {
         context: &[u8],
         salt: [u8; SALT_LEN],
     ) -> (Self, [u8; STREAM_HEADER]) {
-        Self::derived(derive(dek, context, &salt, None), salt)
-    }
-
-    fn derived(derived: Derived, salt: [u8; SALT_LEN]) -> (Self, [u8; STREAM_HEADER]) {
         let Derived {
             cipher,
             base_nonce,
             commitment,
-        } = derived;
+        } = derive(dek.expose(), context, &salt);
         let mut header = [0; STREAM_HEADER];
         header[..SALT_LEN].copy_from_slice(&salt);
         header[SALT_LEN..].copy_from_slice(&commitment);
@@ -219,11 +197,7 @@ impl StreamOpener {
         context: &StreamContext,
         header: &[u8; STREAM_HEADER],
     ) -> Result<Self, Tampered> {
-        let (salt, _) = salt_of(header);
-        Self::derived(
-            derive(dek, &context.encode(), salt, context.single()),
-            header,
-        )
+        Self::with_context(dek, &context.encode(), header)
     }
 
     /// As [`new`](Self::new), with any bytes for Cobblestone's context.
@@ -235,12 +209,10 @@ impl StreamOpener {
         context: &[u8],
         header: &[u8; STREAM_HEADER],
     ) -> Result<Self, Tampered> {
-        let (salt, _) = salt_of(header);
-        Self::derived(derive(dek, context, salt, None), header)
-    }
-
-    fn derived(derived: Derived, header: &[u8; STREAM_HEADER]) -> Result<Self, Tampered> {
-        let (_, commitment) = salt_of(header);
+        let (salt, commitment) = header
+            .split_first_chunk::<SALT_LEN>()
+            .expect("the header holds a salt");
+        let derived = derive(dek.expose(), context, salt);
         if !bool::from(derived.commitment.as_slice().ct_eq(commitment)) {
             return Err(Tampered);
         }

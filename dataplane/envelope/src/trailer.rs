@@ -162,7 +162,7 @@ impl Trailer {
         sealed.extend(nonce);
         self.encode(&mut sealed);
         let tail = tail(sealed.len() + TAG_LEN);
-        let cipher = dek.trailer_cipher(object);
+        let cipher = dek.cipher(Purpose::Trailer, object);
         let tag = cipher.seal(nonce, &aad(object, tail), &mut sealed[NONCE_LEN..]);
         sealed.extend(tag);
         sealed.extend(tail);
@@ -253,7 +253,7 @@ impl Trailer {
             .ok_or(Tampered)?;
         let (list, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(Tampered)?;
         let mut list = list.to_vec();
-        dek.trailer_cipher(object)
+        dek.cipher(Purpose::Trailer, object)
             .open(*nonce, &aad(object, *tail), &mut list, tag)?;
         let trailer = Self::decode(&list).map_err(|_| Tampered)?;
         if trailer.object_len() == object_len {
