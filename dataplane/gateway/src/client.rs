@@ -117,11 +117,17 @@ impl<T: Transport> Client<T> {
         }
     }
 
+    /// Drops all input and gives back what a wrong guess of [`Self::read_woven`] took.
+    fn clear(&mut self) {
+        self.input.clear();
+        self.input.shrink_to(RAW_READ);
+        self.pos = 0;
+    }
+
     /// Reads more raw bytes behind those already buffered, for which `room` is made where there is not room for `least`.
     async fn more(&mut self, least: usize, room: usize) -> io::Result<usize> {
         if self.pos > 0 && self.pos == self.input.len() {
-            self.input.clear();
-            self.pos = 0;
+            self.clear();
         }
         let mut input = std::mem::take(&mut self.input);
         if input.capacity() - input.len() < least {
@@ -199,9 +205,8 @@ impl<T: Transport> Client<T> {
         weave: &Weave,
     ) -> (io::Result<usize>, Block) {
         debug_assert!(self.buffered().is_empty());
+        self.clear();
         let mut input = std::mem::take(&mut self.input);
-        input.clear();
-        self.pos = 0;
         input.reserve(weave.aside());
         let (got, block, input) = self.conn.read_woven(block, weave, input).await;
         self.input = input;

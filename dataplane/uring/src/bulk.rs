@@ -25,6 +25,8 @@ use crate::{ActiveDriver, Block, BlockSize, Spans, burst};
 
 /// Bytes that a stream reads before it lets everything else run: a block's worth.
 const STEP: usize = 1 << 20;
+/// Writes of bytes that are not in a block are bulk from this length on.
+pub(crate) const LONG_WRITE: usize = 64 << 10;
 /// Bytes that a stream reads, step by step, before it is the next stream's turn.
 const TURN: usize = 16 << 20;
 
@@ -242,6 +244,27 @@ pub(crate) fn receive(fd: RawFd, buffers: &mut impl IoVecBufMut) -> io::Result<u
     // SAFETY: who implements the trait promises that the iovecs are valid, and that `buffers` holds what they point to
     // alone.
     let n = unsafe { libc::recvmsg(fd, &raw mut message, libc::MSG_DONTWAIT) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+/// Reads what is there, at most `most` bytes, behind what `buf` holds and within its capacity; `WouldBlock` when nothing is.
+pub(crate) fn receive_behind(fd: RawFd, buf: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+    let spare = buf.spare_capacity_mut();
+    let room = spare.len().min(most);
+    // SAFETY: the spare capacity is ours to write, and `room` is not longer.
+    let n = unsafe { libc::recv(fd, spare.as_mut_ptr().cast(), room, libc::MSG_DONTWAIT) };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    assert!(n <= room, "more bytes than asked for");
+    // SAFETY: the system has written `n` bytes of the spare capacity.
+    unsafe { buf.set_len(buf.len() + n) };
+    Ok(n)
+}
+
+/// Writes what the socket takes of `bytes`; `WouldBlock` when it is full.
+pub(crate) fn send_bytes(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the bytes live through the call.
+    let n = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 

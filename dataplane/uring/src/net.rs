@@ -240,7 +240,10 @@ impl TcpConn {
         spans: Spans,
     ) -> (io::Result<usize>, Vec<u8>, Block) {
         if self.by_readiness && bulk::is_bulk(&block) {
-            let result = self.send_bulk(&head[sent..], &mut block, &spans).await;
+            let rest = &head[sent..];
+            let result = self
+                .when_writable(|fd| bulk::send(fd, rest, &mut block, &spans))
+                .await;
             return (result, head, block);
         }
         if sent >= head.len() && spans.is_contiguous() {
@@ -279,30 +282,55 @@ impl TcpConn {
 
     /// One read by readiness.
     async fn recv_bulk(&mut self, buffers: &mut impl IoVecBufMut) -> io::Result<usize> {
+        self.when_readable(|fd| bulk::receive(fd, buffers)).await
+    }
+
+    /// The result of `receive`, which is called again whenever there may be something to read, until it is not `WouldBlock`.
+    async fn when_readable(
+        &mut self,
+        mut receive: impl FnMut(RawFd) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         loop {
-            match bulk::receive(self.stream.as_raw_fd(), buffers) {
+            match receive(self.stream.as_raw_fd()) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
             self.turns.waits();
-            self.stream.readable(true).await?;
+            // Without a ring readiness is remembered, and has to be asked for again.
+            self.stream.readable(self.by_readiness).await?;
             self.turns.take().await;
         }
     }
 
-    /// One write by readiness. The spans must have been checked.
-    async fn send_bulk(
-        &mut self,
-        head: &[u8],
-        block: &mut Block,
-        spans: &Spans,
+    /// The same for `send`, on a ring.
+    async fn when_writable(
+        &self,
+        mut send: impl FnMut(RawFd) -> io::Result<usize>,
     ) -> io::Result<usize> {
         loop {
-            match bulk::send(self.stream.as_raw_fd(), head, block, spans) {
+            match send(self.stream.as_raw_fd()) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
             self.stream.writable(true).await?;
+        }
+    }
+
+    /// One read of bulk, by `receive`, which is called when it is this stream's turn and there may be something to read: what
+    /// it reads into need not be the connection's while that waits.
+    pub(crate) async fn read_with(
+        &mut self,
+        mut receive: impl FnMut(RawFd) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.turns.take().await;
+        loop {
+            self.watch.begin();
+            let result = self.when_readable(&mut receive).await;
+            let result = self.watch.end_read(result);
+            if !interrupted(&result) {
+                self.turns.moved(*result.as_ref().unwrap_or(&0));
+                return result;
+            }
         }
     }
 
@@ -318,8 +346,15 @@ impl TcpConn {
         }
         while sent < len {
             self.watch.begin();
-            let (result, part) = self.stream.write(Part::new(buf, sent, len)).await;
-            buf = part.vec;
+            let result;
+            if self.by_readiness && len - sent >= bulk::LONG_WRITE {
+                let rest = &buf[sent..len];
+                result = self.when_writable(|fd| bulk::send_bytes(fd, rest)).await;
+            } else {
+                let part;
+                (result, part) = self.stream.write(Part::new(buf, sent, len)).await;
+                buf = part.vec;
+            }
             match self.watch.end_write(result) {
                 Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
                 Ok(n) => sent += n,

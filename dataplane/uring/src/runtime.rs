@@ -218,7 +218,10 @@ where
     if active == ActiveDriver::Epoll {
         drop(monoio::spawn(burst::start_bursts()));
     }
-    drop(monoio::spawn(bulk::start_turns(active)));
+    drop(monoio::spawn(async move {
+        let Err(e) = bulk::start_turns(active).await;
+        tracing::warn!(error = %e, "long streams of this core take no turns: small requests may wait for them");
+    }));
     let ended = AssertUnwindSafe(main(context)).catch_unwind().await;
     end_tasks(&drain).await;
     SWEEPER.with_borrow_mut(|s| {

@@ -15,15 +15,18 @@ const SMALL: u64 = 8 << 10;
 /// Bodies below this are received in bulk unless their first chunk came with the head: one system call, not two. Bytes.
 const SMALL_BODY: u64 = 32 << 10;
 
-/// Most bytes that are read on a guess of where chunks begin, and that a wrong one has to be put in order: beyond it
-/// the gain of larger reads is small.
+/// Bytes that are read on a guess of where chunks begin, and that a wrong one has to be put in order: at first and after a
+/// wrong guess, and at most. Each right one doubles them.
 const AHEAD: usize = 128 << 10;
+const MOST_AHEAD: usize = 1 << 20;
 
 /// The framing of a body.
 pub(super) struct Framed {
     pub(super) decoder: AwsChunked,
     /// The read that is under way.
     weave: Weave,
+    /// Bytes to read on a guess.
+    ahead: usize,
 }
 
 impl Framed {
@@ -31,6 +34,7 @@ impl Framed {
         Self {
             decoder,
             weave: Weave::new(Spans::contiguous(0..0)),
+            ahead: AHEAD,
         }
     }
 
@@ -46,7 +50,7 @@ impl Framed {
         }
         self.weave = Weave::new(spans);
         let mut wire = usize::try_from(wire).unwrap_or(usize::MAX);
-        let mut ahead = AHEAD;
+        let mut ahead = self.ahead;
         for expected in self.decoder.expected() {
             // Framing may be read beyond the body's end, as what follows a head is; payload may not.
             wire = wire.saturating_sub(expected.framing);
@@ -108,6 +112,9 @@ impl Body {
         let result = read.follow(framed, client, block);
         if read.rest > 0 {
             client.straighten(&framed.weave, block, got - read.rest..got);
+            framed.ahead = AHEAD;
+        } else {
+            framed.ahead = MOST_AHEAD.min(framed.ahead * 2);
         }
         *wire -= read.used;
         if *wire == 0 {
@@ -135,7 +142,7 @@ impl Read {
         client: &mut Client<T>,
         block: &Block,
     ) -> Result<(), Failure> {
-        let Framed { decoder, weave } = framed;
+        let Framed { decoder, weave, .. } = framed;
         let mut spans = weave.spans();
         for turn in weave.turns() {
             if turn.payload == 0 {

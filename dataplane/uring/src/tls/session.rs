@@ -1,5 +1,7 @@
 //! The TLS protocol over buffers, without I/O: ciphertext in, plaintext and ciphertext out.
 
+use std::cell::Cell;
+
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{
@@ -9,8 +11,21 @@ use rustls::unbuffered::{
 /// Most plaintext of one record, bytes (RFC 8446 §5.1).
 pub(super) const RECORD: usize = 16_384;
 
+/// Most ciphertext that waits for the session to make sense of it, bytes. Only a handshake message may be longer
+/// than a record: rustls takes 64 KiB.
+pub(super) const MAX_INPUT: usize = 160 * 1024;
+
 /// What a record adds to its plaintext at most, bytes: header, content type, explicit nonce, tag, and to spare.
 pub(super) const RECORD_OVERHEAD: usize = 64;
+
+/// Most ciphertext that is lent room for, bytes: what a block's worth of plaintext takes, and as much as may wait before it.
+const LENT: usize = (1 << 20) + 64 * RECORD_OVERHEAD + MAX_INPUT;
+
+thread_local! {
+    /// What the core's sessions receive bulk in, one after the other. It has been in the cache a moment ago, and connections
+    /// that wait hold nothing of it.
+    static SHARED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// Which side of the protocol we are.
 enum Side {
@@ -24,6 +39,8 @@ pub(super) struct Session {
     /// Ciphertext that has come in; what lies before `at` is done with.
     pub(super) input: Vec<u8>,
     pub(super) at: usize,
+    /// The session's own buffer, while `input` is the core's.
+    own: Option<Vec<u8>>,
     pub(super) output: Output,
     /// The peer has said that it will send no more.
     pub(super) peer_closed: bool,
@@ -107,6 +124,7 @@ impl Session {
             side,
             input: Vec::new(),
             at: 0,
+            own: None,
             output: Output::default(),
             peer_closed: false,
             failed: None,
@@ -123,6 +141,28 @@ impl Session {
     /// Ciphertext not yet read: part of a record, or records behind a full sink.
     pub(super) fn has_input(&self) -> bool {
         self.at < self.input.len()
+    }
+
+    /// Makes the core's large buffer the input, until [`Session::give_back`]: not across an await.
+    pub(super) fn lend(&mut self) {
+        if self.own.is_none() {
+            let mut shared = SHARED.take();
+            shared.clear();
+            shared.reserve_exact(LENT);
+            shared.extend_from_slice(&self.input[self.at..]);
+            self.at = 0;
+            self.own = Some(std::mem::replace(&mut self.input, shared));
+        }
+    }
+
+    /// Gives it back, and keeps what has not been read.
+    pub(super) fn give_back(&mut self) {
+        if let Some(mut own) = self.own.take() {
+            own.clear();
+            own.extend_from_slice(&self.input[self.at..]);
+            self.at = 0;
+            SHARED.set(std::mem::replace(&mut self.input, own));
+        }
     }
 
     /// Goes on until the session rests. Plaintext goes to `sink`, which says whether it can take another record.

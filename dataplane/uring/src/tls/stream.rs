@@ -3,25 +3,22 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::session::{Action, RECORD, RECORD_OVERHEAD, Rest, Session};
+use super::session::{Action, MAX_INPUT, RECORD, RECORD_OVERHEAD, Rest, Session};
+use crate::bulk;
 use crate::iobuf::{scatter, weaver};
 use crate::{Block, Spans, TcpConn, Transport, Watch, Weave};
 
 /// Ciphertext read at once while little is asked for, bytes: a whole record.
 const INPUT: usize = RECORD + RECORD_OVERHEAD;
 
-/// Ciphertext read at once for bulk, bytes: eight records. With [`OUTPUT`] this bounds what a connection holds
-/// beside the blocks of the pool.
-const BULK_INPUT: usize = 8 * INPUT;
-
-/// Asked for at least this much, a read is bulk, bytes.
+/// Asked for at least this much, a read is bulk, bytes: it is made into the core's buffer.
 const BULK: usize = 4 * RECORD;
 
-/// Most ciphertext that waits for the session to make sense of it, bytes. Only a handshake message may be longer
-/// than a record: rustls takes 64 KiB.
-const MAX_INPUT: usize = 160 * 1024;
+/// What a full record adds to its plaintext at least, bytes (TLS 1.3: header, content type, tag).
+const LEAST_OVERHEAD: usize = 22;
 
-/// Ciphertext that is gathered before it is sent, bytes: eight records.
+/// Ciphertext that is gathered before it is sent, bytes: eight records. It bounds what a connection holds beside the blocks
+/// of the pool.
 const OUTPUT: usize = 8 * (RECORD + RECORD_OVERHEAD);
 
 pub(super) struct TlsStream {
@@ -98,10 +95,7 @@ impl TlsStream {
         session.at = 0;
         let len = session.input.len();
         if len >= MAX_INPUT {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a TLS message is too long",
-            ));
+            return Err(too_long());
         }
         if session.input.capacity() < want || session.input.capacity() == len {
             session.input.reserve_exact(want.max(len + RECORD) - len);
@@ -109,6 +103,29 @@ impl TlsStream {
         let (result, input) = self.tcp.read_buf(std::mem::take(&mut session.input)).await;
         self.session.input = input;
         result
+    }
+
+    /// Reads about as much more ciphertext as has `want` bytes of plaintext, into the core's buffer: the session must be
+    /// pumped, and give it back, before anything is waited for. 0 at the end.
+    async fn fill_bulk(&mut self, want: usize) -> io::Result<usize> {
+        let session = &mut self.session;
+        let waiting = session.input.len() - session.at;
+        if waiting >= MAX_INPUT {
+            return Err(too_long());
+        }
+        // What is more than asked for would have to be kept.
+        let all = want + want.div_ceil(RECORD) * LEAST_OVERHEAD;
+        let more = all.saturating_sub(waiting).max(INPUT);
+        self.tcp
+            .read_with(|fd| {
+                session.lend();
+                let result = bulk::receive_behind(fd, &mut session.input, more);
+                if !matches!(result, Ok(n) if n > 0) {
+                    session.give_back();
+                }
+                result
+            })
+            .await
     }
 
     /// Reads until `sink` has got something, the peer has closed (false), or an error. `sink` takes what fits and
@@ -134,6 +151,7 @@ impl TlsStream {
                 plain.extend_from_slice(&bytes[taken..]);
                 plain.is_empty()
             });
+            self.session.give_back();
             let flushed = self.flush_after(rested).await;
             if got {
                 // An error of the session comes again at the next call.
@@ -143,8 +161,12 @@ impl TlsStream {
             if self.session.peer_closed {
                 return Ok(false);
             }
-            let want = if want >= BULK { BULK_INPUT } else { INPUT };
-            if self.fill(want).await? == 0 {
+            let came = if want >= BULK {
+                self.fill_bulk(want).await?
+            } else {
+                self.fill(INPUT).await?
+            };
+            if came == 0 {
                 // The end of the connection without `close_notify`: somebody may have cut it (RFC 8446 §6.1).
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -190,6 +212,10 @@ impl TlsStream {
         }
         self.flush().await
     }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a TLS message is too long")
 }
 
 impl Transport for TlsStream {

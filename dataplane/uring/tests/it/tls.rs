@@ -177,6 +177,61 @@ fn woven_reads_lose_nothing() {
     });
 }
 
+/// Sends `bytes` in records of ever other lengths.
+fn send_unevenly(mut conn: impl Write, bytes: &[u8]) {
+    let (mut rest, mut len) = (bytes, 1);
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(len));
+        conn.write_all(now).unwrap();
+        rest = later;
+        len = len * 7 % 40_009;
+    }
+    conn.flush().unwrap();
+}
+
+#[test]
+fn streams_of_a_core_share_a_buffer_and_keep_their_bytes() {
+    on_each_driver(|_| async {
+        let identity = Rc::new(Identity::new());
+        let (listener, addr) = listen();
+        let acceptor = identity.acceptor(Provider::AwsLc);
+        const LEN: usize = 2_500_000;
+        let all = Arc::new(pattern(LEN + 4 * 1009));
+        let stream = async |number: usize| {
+            let from = number * 1009;
+            let sent = all.clone();
+            let mut client = identity.foreign_client(addr);
+            let sending = blocking(move || {
+                send_unevenly(&mut client, &sent[from..from + LEN]);
+                client
+            });
+            let reading = async {
+                let mut conn = accept(&listener, &acceptor).await.unwrap();
+                let pool = Pool::new(4 << 20);
+                let [mut block] = pool.try_lease(BlockSize::Large).unwrap();
+                // Bulk, less than a record, and bulk that ends within one.
+                let mut sizes = [1 << 20, 100, 70_001, 65_536, 30_000].into_iter().cycle();
+                let mut got = Vec::new();
+                while got.len() < LEN {
+                    let left = LEN - got.len();
+                    let spans = Spans::contiguous(0..sizes.next().unwrap().min(left));
+                    let result;
+                    (result, block) = conn.read(block, spans).await;
+                    let n = result.unwrap();
+                    assert!(n > 0, "it ends after {} of {LEN}", got.len());
+                    got.extend_from_slice(&block[..n]);
+                }
+                (got, conn)
+            };
+            let ((got, _conn), _client) = join(reading, sending).await;
+            // Whose connection is accepted first is not said.
+            (0..4).any(|n| all[n * 1009..].starts_with(&got))
+        };
+        let both = join(join(stream(0), stream(1)), join(stream(2), stream(3)));
+        assert_eq!(both.await, ((true, true), (true, true)), "bytes differ");
+    });
+}
+
 #[test]
 fn older_tls_works_as_well() {
     on_each_driver(|_| async {
