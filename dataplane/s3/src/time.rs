@@ -149,15 +149,19 @@ pub(crate) struct DateReader {
 impl DateReader {
     /// As [`parse_iso8601`].
     pub(crate) fn parse(&mut self, value: &str) -> Option<i64> {
-        let v = value.as_bytes();
-        if let Some(time) = time_of_day(v) {
-            if v[..10] != self.last.0 {
-                let midnight = parse_iso8601(value)? - time;
-                self.last = (v[..10].try_into().ok()?, midnight);
-            }
-            return Some(self.last.1 + time);
+        self.usual(value.as_bytes())
+            .or_else(|| parse_iso8601(value))
+    }
+
+    /// The same of the usual forms alone.
+    pub(crate) fn usual(&mut self, value: &[u8]) -> Option<i64> {
+        let time = time_of_day(value)?;
+        let date: [u8; 10] = *value.first_chunk()?;
+        if date != self.last.0 {
+            let midnight = parse_iso8601(std::str::from_utf8(value).ok()?)? - time;
+            self.last = (date, midnight);
         }
-        parse_iso8601(value)
+        Some(self.last.1 + time)
     }
 }
 

@@ -263,7 +263,7 @@ const PIECES: [&str; 67] = [
 ];
 
 /// Text of elements of a listing.
-const TEXTS: [&str; 24] = [
+const TEXTS: [&str; 32] = [
     "",
     "a",
     "a/b%20c",
@@ -282,6 +282,14 @@ const TEXTS: [&str; 24] = [
     "7",
     " 8 ",
     "18446744073709551616",
+    "9999999999999999999",
+    "10000000000000000000",
+    "2026-11-23T09:05:51ZZZZZ",
+    "\"",
+    "\"\"",
+    "\"a&amp;b\"",
+    "&quot;a\"&lt;&quot;",
+    "STANDARD_IA",
     "true",
     "url",
     "STANDARD",
@@ -329,6 +337,25 @@ fn leaves(most: usize) -> impl Strategy<Value = String> {
     })
 }
 
+/// An entry's fields in the order of most stores, some of them left out.
+fn in_order() -> impl Strategy<Value = String> {
+    let text = || proptest::option::weighted(0.8, select(&TEXTS[..]));
+    let names = [
+        "Key",
+        "LastModified",
+        "ETag",
+        "Size",
+        "StorageClass",
+        "LastModified",
+    ];
+    [text(), text(), text(), text(), text(), text()].prop_map(move |texts| {
+        let fields = names.into_iter().zip(texts);
+        fields
+            .filter_map(|(name, text)| Some(format!("<{name}>{}</{name}>", text?)))
+            .collect()
+    })
+}
+
 fn listing() -> impl Strategy<Value = String> {
     let around = select(vec![
         "Contents",
@@ -338,7 +365,8 @@ fn listing() -> impl Strategy<Value = String> {
         "CommonPrefixes",
         "Owner",
     ]);
-    let entry = (around, leaves(6), any::<bool>(), leaves(2));
+    let inside = prop_oneof![leaves(6), in_order()];
+    let entry = (around, inside, any::<bool>(), leaves(2));
     let entries = proptest::collection::vec((entry, leaves(2)), 0..4);
     let root = select(vec!["ListBucketResult", "ListVersionsResult"]);
     (root, leaves(6), entries).prop_map(|(root, head, entries)| {

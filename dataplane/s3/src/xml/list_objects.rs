@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::pull::usual::{number, plain, quoted};
 use super::pull::{Leaf, Pull};
 use super::shared::Source;
 use super::{
@@ -200,11 +201,18 @@ impl ListObjectsResult {
         Self::pull(reader, &mut Source::new(body)).map_err(|fault| fault.of(ROOT))
     }
 
+    /// Bytes of an entry with a short key.
+    const ENTRY: usize = 200;
+
     fn pull(mut reader: Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
         let mut head = Head::default();
-        let mut contents: Vec<Contents> = Vec::new();
+        let mut contents: Vec<Contents> = Vec::with_capacity(source.entries(Self::ENTRY));
         let mut common_prefixes = Vec::new();
-        while let Some(name) = reader.child()? {
+        loop {
+            while reader.usual_start("<Contents>")? {
+                contents.push(Contents::pull(&mut reader, source)?);
+            }
+            let Some(name) = reader.child()? else { break };
             match name {
                 "Contents" => contents.push(Contents::pull(&mut reader, source)?),
                 "CommonPrefixes" => pull_prefixes(&mut reader, source, &mut common_prefixes)?,
@@ -289,9 +297,26 @@ impl Contents {
 
     /// Reads the element that has just begun; its key is as it stands there. The first of several of a name counts.
     fn pull(reader: &mut Pull<'_>, source: &mut Source<'_>) -> Result<Self, Fault> {
-        let (mut key, mut etag, mut owner, mut class) = (None, None, None, None);
-        let (mut modified, mut size) = (None, None);
-        while let Some((name, leaf)) = reader.field()? {
+        const MODIFIED: (&str, &str) = ("<LastModified>", "</LastModified>");
+        // In the order in which most stores write what follows; what of it is not read here is below.
+        let key = reader.usual(("<Key>", "</Key>"), plain);
+        let mut key = key.map(|key| source.share(key));
+        let mut modified = reader.usual(MODIFIED, |text| source.usual_time(text));
+        let etag = reader.usual(("<ETag>", "</ETag>"), quoted);
+        let mut etag = etag.map(|etag| source.usual_etag(etag));
+        let mut size = reader.usual(("<Size>", "</Size>"), number).map(Some);
+        let class = ("<StorageClass>", "</StorageClass>");
+        let mut class = reader.usual(class, |text| {
+            text.starts_with(b"STANDARD")
+                .then_some((None, "STANDARD".len()))
+        });
+        if modified.is_none() {
+            modified = reader.usual(MODIFIED, |text| source.usual_time(text));
+        }
+        let (mut modified, mut owner) = (modified.map(Some), None);
+        while !reader.usual_end("</Contents>")
+            && let Some((name, leaf)) = reader.field()?
+        {
             match name {
                 "Key" if key.is_none() => key = Some(source.bytes(reader.text(leaf)?)),
                 "LastModified" if modified.is_none() => {

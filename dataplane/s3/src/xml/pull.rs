@@ -9,6 +9,8 @@ use memchr::{memchr, memchr_iter, memchr3_iter};
 
 use super::{Limits, XmlError};
 
+pub(super) mod usual;
+
 /// Reads one document.
 pub(crate) struct Pull<'a> {
     text: &'a str,

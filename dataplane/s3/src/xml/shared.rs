@@ -86,6 +86,11 @@ impl<'d> Source<'d> {
         }
     }
 
+    /// How many entries of so many bytes the document has room for, up to a whole page.
+    pub(super) fn entries(&self, bytes: usize) -> usize {
+        (self.document.len() / bytes).min(1000)
+    }
+
     /// The text of an element.
     pub(super) fn text(&mut self, leaf: Leaf<'_>) -> Text {
         Text(self.bytes(leaf))
@@ -94,7 +99,7 @@ impl<'d> Source<'d> {
     /// The same, as bytes that may be percent-encoded.
     pub(super) fn bytes(&mut self, leaf: Leaf<'_>) -> Bytes {
         match leaf {
-            Leaf::Plain(text) => self.share(text),
+            Leaf::Plain(text) => self.share(text.as_bytes()),
             Leaf::Escaped(raw) => {
                 self.room(raw.len());
                 unescape(raw, |piece| self.block.extend_from_slice(piece.as_bytes()));
@@ -107,8 +112,8 @@ impl<'d> Source<'d> {
     /// An ETag without its quotes, which most stores write as references.
     pub(super) fn etag(&mut self, leaf: Leaf<'_>) -> Text {
         match leaf {
-            Leaf::Quoted(tag) => Text(self.share(tag)),
-            Leaf::Plain(text) => Text(self.share(unquote(text))),
+            Leaf::Quoted(tag) => Text(self.share(tag.as_bytes())),
+            Leaf::Plain(text) => Text(self.share(unquote(text).as_bytes())),
             leaf => unquote(&leaf.into_text()).into(),
         }
     }
@@ -148,8 +153,19 @@ impl<'d> Source<'d> {
     }
 
     /// `text` of the document, without a copy.
-    fn share(&self, text: &str) -> Bytes {
-        self.document.slice_ref(text.as_bytes())
+    pub(super) fn share(&self, text: &[u8]) -> Bytes {
+        self.document.slice_ref(text)
+    }
+
+    /// For [`Pull::usual`]: an ETag without its quotes.
+    pub(super) fn usual_etag(&self, tag: &[u8]) -> Text {
+        Text(self.share(tag))
+    }
+
+    /// For [`Pull::usual`]: a time as S3 writes it, or in whole seconds.
+    pub(super) fn usual_time(&mut self, bytes: &[u8]) -> Option<(i64, usize)> {
+        let len = if bytes.get(19) == Some(&b'Z') { 20 } else { 24 };
+        Some((self.dates.usual(bytes.get(..len)?)?, len))
     }
 
     fn room(&mut self, len: usize) {
