@@ -185,6 +185,42 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// What the cores of the machine have done since it started, in ticks.
+#[derive(Copy, Clone, Debug, PartialEq)]
+pub(crate) struct Cores {
+    idle: u64,
+    all: u64,
+}
+
+impl Cores {
+    /// Asks the kernel.
+    pub(crate) fn now() -> Outcome<Cores> {
+        Cores::parse(&fs::read_to_string("/proc/stat")?)
+            .ok_or_else(|| "/proc/stat is not understood".into())
+    }
+
+    /// The first line: user, nice, system, idle, iowait, irq, softirq and steal; what guests took is in the first two.
+    fn parse(stat: &str) -> Option<Cores> {
+        let ticks = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Vec<u64> = ticks
+            .split_ascii_whitespace()
+            .take(8)
+            .map_while(|t| t.parse().ok())
+            .collect();
+        Some(Cores {
+            idle: ticks.get(3)? + ticks.get(4)?,
+            all: ticks.iter().sum(),
+        })
+    }
+
+    /// The share of the time since `before` in which they did something.
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a measurement are few")]
+    pub(crate) fn busy_since(self, before: Cores) -> f64 {
+        let all = (self.all - before.all).max(1);
+        1.0 - (self.idle - before.idle) as f64 / all as f64
+    }
+}
+
 /// What the numbers were measured on.
 #[derive(Clone, Debug, serde::Serialize)]
 pub(crate) struct Machine {
@@ -253,6 +289,17 @@ mod tests {
         let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 1 0 0 0 12 30 0 0 20 0 3 0";
         assert_eq!(ticks(stat), Some(42));
         assert_eq!(ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn the_share_of_busy_cores_is_found() {
+        let parse = |line| Cores::parse(line).unwrap();
+        let before = parse("cpu  10 0 10 70 10 0 0 0 5 5\ncpu0 1 2 3 4 5 6 7 8 9 10\n");
+        let now = parse("cpu  20 10 20 85 15 5 5 10 50 50\n");
+        assert_eq!(before, Cores { idle: 80, all: 100 });
+        assert!((now.busy_since(before) - 5.0 / 7.0).abs() < 1e-9);
+        assert_eq!(Cores::parse("cpu0 1 2 3 4 5 6 7 8"), None);
+        assert!(Cores::now().is_ok());
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Report<'_> {
     fn table(&self, work: &Work) -> String {
         let rate = match work.unit {
             Unit::CpuPerGib => "GiB/s",
-            Unit::Mib | Unit::Kib | Unit::Seconds | Unit::CallsPerMib => "",
+            Unit::Mib | Unit::Kib | Unit::Seconds | Unit::CallsPerMib | Unit::Percent => "",
             Unit::CpuPerRequest | Unit::Milliseconds => "requests/s; p50 / p99 / max",
         };
         let mut text = format!(

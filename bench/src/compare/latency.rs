@@ -1,4 +1,8 @@
 //! What waiting the gateway adds: at half its load (G15), and beside a large stream on the same core.
+//!
+//! Half of the requests that the gateway can answer keeps a machine that also runs the load and the store more than half
+//! busy: small batches cost more each. What waits for a core then is not only what waits for the gateway, so the same is
+//! measured where the machine's cores are half busy too.
 
 use std::thread;
 
@@ -7,7 +11,7 @@ use super::lab::Lab;
 use super::samples::{Cell, Latency, Sample, Samples, Unit, Verdict, Work};
 use crate::load::{self, Summary, Verb, generate};
 use crate::net::Outcome;
-use crate::process::Child;
+use crate::process::{Child, Cores};
 
 /// Bytes of an object of the first measurement.
 const SIZE: u64 = 64 << 10;
@@ -38,8 +42,16 @@ impl Waiting {
     }
 }
 
-fn half() -> Work {
-    Work::new("GET 64 KiB at half load: p99", Unit::Milliseconds)
+/// At what rates it is measured.
+const PACES: [&str; 2] = ["at half load", "with half of all cores busy"];
+
+fn paced(pace: &str) -> Work {
+    Work::new(format!("GET 64 KiB {pace}: p99"), Unit::Milliseconds)
+}
+
+fn busy(pace: &str) -> Work {
+    let title = format!("GET 64 KiB {pace}: cores of the machine in use");
+    Work::new(title, Unit::Percent)
 }
 
 fn beside(verb: Verb) -> Work {
@@ -68,7 +80,7 @@ fn sample(summary: &Summary, percent: f64) -> Sample {
 }
 
 impl Waiting {
-    fn at_half(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
+    fn paced(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
         let get = |name: &str, child: &Child| {
             load::Options::new(Verb::Get, child.addr(), &key(name, SIZE), SIZE)
                 .times(CONNECTIONS, u64::MAX)
@@ -78,20 +90,34 @@ impl Waiting {
         load.seconds = Some(SECONDS / 2.0);
         // The least of all rounds so far: half of it is half load at most.
         self.most = self.most.min(generate(&load)?.rate());
-        for (name, child, driver) in [
-            ("the store itself", &lab.store, None),
-            ("gateway", gateway, Some(lab.driver())),
-        ] {
-            let mut load = get(name, child);
-            load.rate = Some(self.most / 2.0);
-            load.seconds = Some(SECONDS);
-            let cell = Cell {
-                work: half(),
-                contender: name.into(),
-                connections: CONNECTIONS,
-                driver,
-            };
-            samples.add(cell, sample(&generate(&load)?, 99.0));
+        let mut rate = self.most / 2.0;
+        for pace in PACES {
+            let mut in_use = 0.0;
+            for (name, child, driver) in [
+                ("the store itself", &lab.store, None),
+                ("gateway", gateway, Some(lab.driver())),
+            ] {
+                let mut load = get(name, child);
+                load.rate = Some(rate);
+                load.seconds = Some(SECONDS);
+                let before = Cores::now()?;
+                let summary = generate(&load)?;
+                in_use = Cores::now()?.busy_since(before);
+                let mut cell = Cell {
+                    work: paced(pace),
+                    contender: name.into(),
+                    connections: CONNECTIONS,
+                    driver,
+                };
+                samples.add(cell.clone(), sample(&summary, 99.0));
+                cell.work = busy(pace);
+                let share = Sample {
+                    cost: 100.0 * in_use,
+                    ..sample(&summary, 99.0)
+                };
+                samples.add(cell, share);
+            }
+            rate *= (0.5 / in_use).min(1.0);
         }
         Ok(())
     }
@@ -133,7 +159,7 @@ impl Waiting {
 
 impl Group for Waiting {
     fn round(&mut self, lab: &Lab, samples: &mut Samples) -> Outcome<()> {
-        self.at_half(lab, samples)?;
+        self.paced(lab, samples)?;
         self.beside(lab, Verb::Get, samples)?;
         self.beside(lab, Verb::Put, samples)
     }
@@ -144,8 +170,11 @@ impl Group for Waiting {
             let cost = |name| samples.cost(work, name, connections, None);
             Some((cost("gateway")?, cost("the store itself")?))
         };
-        if let Some((gateway, store)) = pair(&half(), CONNECTIONS) {
-            let what = "GET 64 KiB at half load: p99, on top of the store itself";
+        for pace in PACES {
+            let Some((gateway, store)) = pair(&paced(pace), CONNECTIONS) else {
+                continue;
+            };
+            let what = format!("GET 64 KiB {pace}: p99, on top of the store itself");
             verdicts.push(Verdict {
                 against: Some(store),
                 result: gateway - store,

@@ -31,6 +31,8 @@ pub(crate) enum Unit {
     Seconds,
     /// System calls per MiB.
     CallsPerMib,
+    /// Hundredths.
+    Percent,
 }
 
 impl Unit {
@@ -44,13 +46,14 @@ impl Unit {
             Unit::Milliseconds => "ms",
             Unit::Seconds => "s",
             Unit::CallsPerMib => "calls/MiB",
+            Unit::Percent => "%",
         }
     }
 
     /// Digits after the point that mean something.
     pub(crate) const fn digits(self) -> usize {
         match self {
-            Unit::CpuPerRequest | Unit::Mib => 1,
+            Unit::CpuPerRequest | Unit::Mib | Unit::Percent => 1,
             Unit::CpuPerGib => 3,
             _ => 2,
         }
