@@ -57,14 +57,17 @@ fn is_canonical(path: &[u8]) -> bool {
 
 /// Whether all bytes are `plain`, by blocks, so that a compiler looks at all bytes of one at once.
 pub(crate) fn all_plain(text: &[u8], plain: impl Fn(u8) -> bool) -> bool {
-    let good = |block: &[u8; 16]| block.iter().fold(true, |all, b| all & plain(*b));
+    let good = |block: &[u8]| block.iter().fold(true, |all, b| all & plain(*b));
     let (blocks, rest) = text.as_chunks::<16>();
-    blocks.iter().all(good)
-        && match text.last_chunk::<16>() {
-            // Some of it once more.
-            Some(last) => rest.is_empty() || good(last),
-            None => rest.iter().all(|b| plain(*b)),
-        }
+    if !blocks.iter().all(|block| good(block)) {
+        return false;
+    }
+    // Some of it once more, rather than byte by byte.
+    match (text.last_chunk::<16>(), text.first_chunk::<8>()) {
+        (Some(last), _) => rest.is_empty() || good(last),
+        (None, Some(first)) => good(first) & text.last_chunk::<8>().is_some_and(|last| good(last)),
+        (None, None) => rest.iter().all(|b| plain(*b)),
+    }
 }
 
 /// Appends a key in canonical URI encoding: unreserved characters and `/` stand for themselves.
