@@ -209,10 +209,11 @@ impl ListObjectsResult {
         let mut contents: Vec<Contents> = Vec::with_capacity(source.entries(Self::ENTRY));
         let mut common_prefixes = Vec::new();
         loop {
-            while reader.usual_start("<Contents>")? {
-                contents.push(Contents::pull(&mut reader, source)?);
-            }
-            let Some(name) = reader.child()? else { break };
+            let name = match reader.usual_start("<Contents>")? {
+                true => Some("Contents"),
+                false => reader.child()?,
+            };
+            let Some(name) = name else { break };
             match name {
                 "Contents" => contents.push(Contents::pull(&mut reader, source)?),
                 "CommonPrefixes" => pull_prefixes(&mut reader, source, &mut common_prefixes)?,
