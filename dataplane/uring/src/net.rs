@@ -166,6 +166,8 @@ pub struct TcpConn {
     /// Whether bulk has to be moved by readiness: on a ring. The other driver does so by itself.
     by_readiness: bool,
     turns: Turns,
+    /// Wrote little since it read: what answers that is not here yet.
+    asked: bool,
 }
 
 impl TcpConn {
@@ -177,6 +179,7 @@ impl TcpConn {
             peer,
             by_readiness: active_driver() == Some(ActiveDriver::IoUring),
             turns: Turns::new(),
+            asked: false,
         }
     }
 
@@ -343,6 +346,7 @@ impl TcpConn {
         let mut sent = 0;
         if len <= burst::LONGEST {
             burst::step_back().await;
+            self.asked = true;
         }
         while sent < len {
             self.watch.begin();
@@ -429,6 +433,10 @@ impl Transport for TcpConn {
         if buf.len() == buf.capacity() {
             return (Err(invalid("no room to read into")), buf);
         }
+        if std::mem::take(&mut self.asked) {
+            // Without a ring a read that finds nothing is a system call for nothing.
+            burst::step_back().await;
+        }
         loop {
             self.watch.begin();
             let (result, spare) = self.stream.read(Spare(buf)).await;
@@ -459,6 +467,7 @@ impl Transport for TcpConn {
         }
         if head.len() + spans.len() <= burst::LONGEST {
             burst::step_back().await;
+            self.asked = true;
         }
         while sent < head.len() || !spans.is_empty() {
             self.watch.begin();
