@@ -124,7 +124,8 @@ impl Cores {
 
 /// Has the C library keep what was freed at the end of each thread's heap, up to 2 MiB: the documents of a listing are freed
 /// together, and by its own measure it often gives them back, so that the next listing meets a hundred page faults. Blocks
-/// of 1 MiB and more have mappings of their own, which always go back.
+/// of 1 MiB and more have mappings of their own, which always go back. It is the whole process' setting, and goes before those of
+/// the environment (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`).
 fn keep_freed_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: sets two thresholds of the allocator, under its lock.
