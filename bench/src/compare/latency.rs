@@ -2,16 +2,19 @@
 //!
 //! Half of the requests that the gateway can answer keeps a machine that also runs the load and the store more than half
 //! busy: small batches cost more each. What waits for a core then is not only what waits for the gateway, so the same is
-//! measured where the machine's cores are half busy too.
+//! measured where the machine's cores are half busy too, and of nginx, which shows what any hop adds: each process on a
+//! request's way can find its core taken, by another one or by a thread of the kernel.
 
 use std::thread;
 
 use super::Group;
+use super::bulk::nginx_name;
 use super::lab::Lab;
 use super::samples::{Cell, Latency, Sample, Samples, Unit, Verdict, Work};
 use crate::load::{self, Summary, Verb, generate};
 use crate::net::Outcome;
 use crate::process::{Child, Cores};
+use crate::relay::Driver;
 
 /// Bytes of an object of the first measurement.
 const SIZE: u64 = 64 << 10;
@@ -67,6 +70,9 @@ fn key(child: &str, size: u64) -> String {
     }
 }
 
+/// KiB of the buffers of the nginx that is measured too: an object of 64 KiB fits.
+const NGINX: usize = 256;
+
 fn sample(summary: &Summary, percent: f64) -> Sample {
     Sample {
         cost: summary.percentile(percent) / 1e3,
@@ -93,11 +99,14 @@ impl Waiting {
         let mut rate = self.most / 2.0;
         for pace in PACES {
             let mut in_use = 0.0;
-            for (name, child, driver) in [
-                ("the store itself", &lab.store, None),
-                ("gateway", gateway, Some(lab.driver())),
-            ] {
-                let mut load = get(name, child);
+            let nginx = lab
+                .nginx(NGINX)
+                .map(|nginx| (nginx_name(NGINX), nginx, Some(Driver::Epoll)));
+            let store = ("the store itself".into(), &lab.store, None);
+            // The gateway last: by the cores that are busy then the next pace is chosen.
+            let gateway = ("gateway".into(), gateway, Some(lab.driver()));
+            for (name, child, driver) in [Some(store), nginx, Some(gateway)].into_iter().flatten() {
+                let mut load = get(&name, child);
                 load.rate = Some(rate);
                 load.seconds = Some(SECONDS);
                 let before = Cores::now()?;
@@ -105,7 +114,7 @@ impl Waiting {
                 in_use = Cores::now()?.busy_since(before);
                 let mut cell = Cell {
                     work: paced(pace),
-                    contender: name.into(),
+                    contender: name,
                     connections: CONNECTIONS,
                     driver,
                 };
