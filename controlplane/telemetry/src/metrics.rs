@@ -7,24 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sealgate_kms::KeyReport;
+use sealgate_kms::{KeyReport, LATENCY_BOUNDS};
 
 use crate::audit::AuditCounts;
-
-/// Upper bounds of the latency buckets, microseconds: powers of four from 64 µs to 67 s.
-const BOUNDS: [u64; 11] = [
-    64,
-    256,
-    1024,
-    4096,
-    16_384,
-    65_536,
-    262_144,
-    1 << 20,
-    1 << 22,
-    1 << 24,
-    1 << 26,
-];
 
 /// One metric: its name, Prometheus type and meaning.
 #[derive(Clone, Copy, Debug)]
@@ -140,7 +125,7 @@ pub struct Gauges {
 struct Operation {
     by_status: BTreeMap<u16, u64>,
     by_code: BTreeMap<&'static str, u64>,
-    buckets: [u64; BOUNDS.len()],
+    buckets: [u64; LATENCY_BOUNDS.len()],
     count: u64,
     micros: u64,
 }
@@ -169,7 +154,7 @@ impl CoreMetrics {
         }
         counts.count += 1;
         counts.micros = counts.micros.saturating_add(micros);
-        if let Some(bucket) = BOUNDS.iter().position(|bound| micros <= *bound) {
+        if let Some(bucket) = LATENCY_BOUNDS.iter().position(|bound| micros <= *bound) {
             counts.buckets[bucket] += 1;
         }
     }
@@ -340,7 +325,7 @@ fn operations(cores: &[Arc<CoreMetrics>], out: &mut String) {
     header(out, &LATENCY);
     for (name, counts) in &all {
         let mut below = 0;
-        for (bound, n) in BOUNDS.iter().zip(counts.buckets) {
+        for (bound, n) in LATENCY_BOUNDS.iter().zip(counts.buckets) {
             below += n;
             let seconds = *bound as f64 / 1e6;
             let _ = writeln!(
