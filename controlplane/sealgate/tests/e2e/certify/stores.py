@@ -134,6 +134,10 @@ mon data avail crit = 1
 [client.rgw]
 rgw data = {r}/rgw
 rgw frontends = beast endpoint=127.0.0.1:{rgw}
+# Deleted objects give back their memory soon. After two hours, as is usual, the OSD is full by the end of a suite: writes hang.
+rgw gc obj min wait = 5
+rgw gc processor period = 5
+rgw gc processor max time = 5
 """
 
 
