@@ -29,6 +29,8 @@ const STEP: usize = 1 << 20;
 pub(crate) const LONG_WRITE: usize = 64 << 10;
 /// Bytes that a stream reads, step by step, before it is the next stream's turn.
 const TURN: usize = 16 << 20;
+/// Streams that stand in line before the line itself allocates.
+const ROOM: usize = 64;
 
 /// Whether operations of this block are bulk.
 pub(crate) fn is_bulk(block: &Block) -> bool {
@@ -177,6 +179,7 @@ impl Drop for InLine {
 /// When the system has no descriptors left for what it asks the kernel by; then nobody waits.
 pub(crate) async fn start_turns(driver: ActiveDriver) -> io::Result<Infallible> {
     let mut breath = Breath::new(driver).await?;
+    LINE.with_borrow_mut(|line| line.waiting.reserve(ROOM));
     loop {
         poll_fn(|cx| {
             LINE.with_borrow_mut(|line| {
