@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -64,10 +65,19 @@ pub(crate) fn runtime(threads: usize) -> io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// A port of the loopback interface that nobody listens on at the moment.
+/// A port of the loopback interface that nobody listens on at the moment, given once: below the ephemeral range, from which
+/// connections take theirs before the program that is to listen has started.
 pub(crate) fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    Ok(listener.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 12_000..32_000;
+    for _ in PORTS {
+        let n = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + n % PORTS.len() as u32) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
 }
 
 /// Tells whoever started us where we listen; [`crate::process::Child`] waits for this line.
