@@ -47,13 +47,16 @@ impl Pace {
         }
     }
 
-    /// Waits as long as `n` bytes take.
+    /// Waits as long as `n` bytes take, or without a limit until others have had their turn: a body whose peer keeps up
+    /// would otherwise go on for up to 60 ms, in which no other connection of its worker is looked at.
     pub(super) async fn moved(&mut self, n: usize) {
-        if self.rate > 0 {
-            let now = Instant::now();
-            if self.charge(n, now) > now {
-                sleep_until(self.due).await;
-            }
+        if self.rate == 0 {
+            tokio::task::yield_now().await;
+            return;
+        }
+        let now = Instant::now();
+        if self.charge(n, now) > now {
+            sleep_until(self.due).await;
         }
     }
 

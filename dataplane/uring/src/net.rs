@@ -346,6 +346,7 @@ impl TcpConn {
         let mut sent = 0;
         if len <= burst::LONGEST {
             burst::step_back().await;
+            bulk::writes_little();
             self.asked = true;
         }
         while sent < len {
@@ -467,6 +468,7 @@ impl Transport for TcpConn {
         }
         if head.len() + spans.len() <= burst::LONGEST {
             burst::step_back().await;
+            bulk::writes_little();
             self.asked = true;
         }
         while sent < head.len() || !spans.is_empty() {
