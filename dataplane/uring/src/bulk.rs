@@ -112,35 +112,24 @@ impl Turns {
         if !first {
             self.turn = 0;
         }
-        InLine {
-            number,
-            first,
-            standing: false,
-        }
-        .wait()
-        .await;
-        // What was read in that breath has been answered by now, and the answer would wait for a step of ours.
+        InLine::new(number, first).wait().await;
+        // What was read in that breath has been answered by now, and the answer would wait for a step of ours. Once: who has
+        // more to say than that must not keep a stream from going on.
         if LINE.with_borrow(|line| line.wrote_little) {
-            InLine {
-                number,
-                first: true,
-                standing: false,
-            }
-            .wait()
-            .await;
+            InLine::new(number, true).wait().await;
         }
     }
-}
-
-/// Something little is about to be written: on a ring, it leaves with the next breath.
-pub(crate) fn writes_little() {
-    LINE.with_borrow_mut(|line| line.wrote_little = true);
 }
 
 impl Drop for Turns {
     fn drop(&mut self) {
         self.waits();
     }
+}
+
+/// Something little is about to be written: on a ring, it leaves with the next breath.
+pub(crate) fn writes_little() {
+    LINE.with_borrow_mut(|line| line.wrote_little = true);
 }
 
 /// A place in the line, which is given up on drop.
@@ -151,6 +140,14 @@ struct InLine {
 }
 
 impl InLine {
+    fn new(number: u64, first: bool) -> InLine {
+        InLine {
+            number,
+            first,
+            standing: false,
+        }
+    }
+
     async fn wait(mut self) {
         poll_fn(|cx| {
             LINE.with_borrow_mut(|line| {
@@ -405,13 +402,8 @@ mod tests {
     fn who_is_dropped_is_not_waited_for() {
         let mut cx = std::task::Context::from_waker(Waker::noop());
         LINE.with_borrow_mut(|line| line.starter = Some(Waker::noop().clone()));
-        let in_line = |number, first| InLine {
-            number,
-            first,
-            standing: false,
-        };
-        let mut gone = Box::pin(in_line(1, true).wait());
-        let mut waits = Box::pin(in_line(2, false).wait());
+        let mut gone = Box::pin(InLine::new(1, true).wait());
+        let mut waits = Box::pin(InLine::new(2, false).wait());
         assert!(gone.as_mut().poll(&mut cx).is_pending());
         assert!(waits.as_mut().poll(&mut cx).is_pending());
         assert!(
