@@ -100,6 +100,8 @@ impl Group for Idling {
         samples.add(cell, grown as f64 / 1024.0 / IDLE as f64);
         Idling::beside(lab, &gateway, "beside them", samples)?;
         drop(idle);
+        // Before and after, so that what changes with time does not count for one of them.
+        Idling::beside(lab, &gateway, "without them", samples)?;
         Ok(())
     }
 
@@ -120,6 +122,6 @@ impl Group for Idling {
     }
 
     fn most_rounds(&self) -> usize {
-        3
+        9
     }
 }
