@@ -83,8 +83,14 @@ impl Group for Checksums {
             samples.add(cell(name), load_per_gib(gateway.process(), &load)?);
             Outcome::Ok(())
         };
+        // Before the CRCs and after them: what comes first in a round costs some hundredths less.
+        let (sums, hashes): (Vec<_>, Vec<_>) = KINDS.into_iter().partition(|(.., hash)| !hash);
         once(NONE, Form::Unsigned, None)?;
-        for (name, form, checksum, _) in KINDS {
+        for (name, form, checksum, _) in sums {
+            once(name, form, checksum)?;
+        }
+        once(NONE, Form::Unsigned, None)?;
+        for (name, form, checksum, _) in hashes {
             once(name, form, checksum)?;
         }
         samples.add(
